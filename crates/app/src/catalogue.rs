@@ -1,0 +1,103 @@
+//! The catalogue: which modules this binary has. Adding one is a line in [`modules`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use pangaea_kernel::Module;
+use pangaea_payment::HttpProvider;
+use pangaea_runtime::config::Config;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// What the catalogue needs that is not in the configuration itself.
+pub(crate) struct Outside {
+    /// Where the payment provider is: configured, or the embedded simulator.
+    pub(crate) provider_url: String,
+    /// Whether files may be made, e.g. a sealing key; offline commands make none.
+    pub(crate) may_write: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProductOptions {
+    demo_catalogue: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserOptions {
+    demo_accounts: bool,
+    #[serde(default)]
+    sealing_key: String,
+    sealing_key_file: PathBuf,
+    #[serde(default)]
+    first_admin_email: String,
+    #[serde(default)]
+    first_admin_password: String,
+}
+
+/// Every module of this binary, built from its options.
+///
+/// # Errors
+/// When a module's options are wrong, or its key cannot be read.
+pub(crate) fn modules(config: &Config, outside: &Outside) -> Result<Vec<Arc<dyn Module>>> {
+    let product: ProductOptions = options(config, "product")?;
+    let provider = HttpProvider::new(&outside.provider_url).context("modules.payment.options.provider.url")?;
+    Ok(vec![
+        Arc::new(pangaea_product::Product::new().with_demo(product.demo_catalogue)),
+        Arc::new(pangaea_order::Order::new()),
+        Arc::new(pangaea_payment::Payment::new(Arc::new(provider))),
+        Arc::new(pangaea_user::User::new(user_config(config, outside)?)),
+    ])
+}
+
+pub(crate) fn options<T: DeserializeOwned>(config: &Config, module: &str) -> Result<T> {
+    let options = config.modules.get(module).map(|module| module.options.clone()).unwrap_or_default();
+    serde_json::from_value(options).with_context(|| format!("modules.{module}.options"))
+}
+
+fn user_config(config: &Config, outside: &Outside) -> Result<pangaea_user::UserConfig> {
+    let options: UserOptions = options(config, "user")?;
+    let hosted = config.runtime.modules.is_empty() || config.runtime.modules.iter().any(|name| name == "*" || name == "user");
+    let sealing_key = match (options.sealing_key.as_str(), outside.may_write && hosted) {
+        ("", true) => key_file(&options.sealing_key_file)?,
+        ("", false) => [0; 32],
+        (text, _) => parse_key(text).context("modules.user.options.sealing_key")?,
+    };
+    let first_admin = (!options.first_admin_email.is_empty())
+        .then_some((options.first_admin_email, options.first_admin_password));
+    Ok(pangaea_user::UserConfig { sealing_key, first_admin, demo_accounts: options.demo_accounts })
+}
+
+/// The key that seals private keys and personal data; made on the first start of a store without one.
+fn key_file(path: &Path) -> Result<[u8; 32]> {
+    if let Ok(text) = std::fs::read_to_string(path) {
+        return parse_key(text.trim()).with_context(|| format!("{} (modules.user.options.sealing_key_file)", path.display()));
+    }
+    let mut key = [0; 32];
+    #[expect(clippy::disallowed_methods, reason = "a key is made once, at the edge")]
+    let random = ring::rand::SystemRandom::new();
+    ring::rand::SecureRandom::fill(&random, &mut key).map_err(|_| anyhow::anyhow!("the system has no random source"))?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    write_private(path, &base64::engine::general_purpose::STANDARD.encode(key))?;
+    Ok(key)
+}
+
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).with_context(|| path.display().to_string())?;
+    writeln!(file, "{text}").with_context(|| path.display().to_string())
+}
+
+fn parse_key(text: &str) -> Result<[u8; 32]> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).context("not base64")?;
+    bytes.try_into().map_err(|_| anyhow::anyhow!("a sealing key is 32 bytes, in base64"))
+}

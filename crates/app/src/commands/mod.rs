@@ -1,0 +1,100 @@
+//! The command line. Every subcommand is a file of its own; this one only names them.
+
+mod edge;
+mod inspect;
+mod run;
+mod simulate;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use pangaea_runtime::config::{Config, Loaded, Overrides, Sources};
+
+use crate::retail;
+
+/// An online store whose modules run in one process or apart, by configuration alone
+#[derive(Parser)]
+#[command(name = "pangaea", version, after_help = "Examples:\n  \
+    pangaea                                  the whole store, on embedded defaults\n  \
+    pangaea run --modules order,product --config config/mixed.toml\n  \
+    pangaea check --config config/apart.toml\n  \
+    pangaea config show --origin\n  \
+    pangaea topology --format mermaid")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the store, or some of its modules (the default)
+    Run(run::RunArgs),
+    /// Check configuration and topology, offline
+    Check(ConfigArgs),
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(inspect::ConfigCommand),
+    /// Draw who speaks to whom
+    Topology(inspect::TopologyArgs),
+    /// Print the OpenAPI 3.1 document
+    Openapi(inspect::OpenapiArgs),
+    /// Bring a catalogue into a running store
+    #[command(subcommand)]
+    Import(Import),
+    /// Place a real shop's invoices through the HTTP API
+    PlaceInvoices(retail::place::PlaceArgs),
+    /// Serve the payment provider simulator
+    SimulateProvider(simulate::SimulateArgs),
+    /// Manage accounts
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Route paths of one address to several processes
+    Edge(edge::EdgeArgs),
+}
+
+#[derive(Subcommand)]
+enum Import {
+    OnlineRetail(retail::import::ImportArgs),
+}
+
+/// Which configuration a command works with.
+#[derive(Args, Clone, Default)]
+pub(crate) struct ConfigArgs {
+    /// A profile file over the compiled-in defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Modules to run here, separated by commas; all when not given
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    modules: Option<Vec<String>>,
+    /// Set one key, e.g. --set http.listen=127.0.0.1:8081
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+// === impl ConfigArgs ===
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Loaded> {
+        let overrides = Overrides { modules: self.modules.clone(), set: self.set.clone(), ..Overrides::default() };
+        Ok(Config::load(Sources { file: self.config.clone(), overrides, ..Sources::default() })?)
+    }
+}
+
+pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let command = cli.command.unwrap_or_else(|| Command::Run(run::RunArgs::default()));
+    match command {
+        Command::Run(args) => run::run(args).await,
+        Command::Check(args) => inspect::check(&args),
+        Command::Config(command) => inspect::config(&command),
+        Command::Topology(args) => inspect::topology(&args),
+        Command::Openapi(args) => inspect::openapi(&args),
+        Command::Import(Import::OnlineRetail(args)) => retail::import::run(args).await.map(|()| ExitCode::SUCCESS),
+        Command::PlaceInvoices(args) => retail::place::run(args).await,
+        Command::SimulateProvider(args) => simulate::run(args).await,
+        Command::User(command) => user::run(command).await,
+        Command::Edge(args) => edge::run(args).await,
+    }
+}

@@ -1,0 +1,111 @@
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use pangaea_kernel::SystemClock;
+use pangaea_runtime::config::{BusKind, Config};
+use pangaea_runtime::{Host, Started, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::ConfigArgs;
+use crate::catalogue::{self, Outside};
+use crate::provider::Provider;
+
+#[derive(Args, Default)]
+#[command(after_help = "Examples:\n  \
+    pangaea run\n  \
+    pangaea run --set http.listen=127.0.0.1:8081 --set operations.listen=127.0.0.1:9091\n  \
+    pangaea run --modules order --config config/apart.toml")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Runs until Ctrl-C or SIGTERM, then finishes what has been taken.
+pub(super) async fn run(args: RunArgs) -> Result<ExitCode> {
+    let config = args.config.load()?.config;
+    let telemetry = telemetry::init(&config.telemetry)?;
+    let provider = Provider::of(&config).await?;
+    let outside = Outside { provider_url: provider.url.clone(), may_write: true };
+    let modules = catalogue::modules(&config, &outside)?;
+    let render = Arc::new(move || telemetry.render_metrics());
+    let host = Host::build(config.clone(), modules, Arc::new(SystemClock), render).await?;
+
+    let shutdown = CancellationToken::new();
+    stop_on_signal(shutdown.clone())?;
+    let embedded = provider.is_embedded();
+    let outcome = host.run(shutdown, |started| announce(&config, started, embedded)).await;
+    provider.stop().await;
+    outcome?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+    });
+    Ok(())
+}
+
+/// Says where everything is. Where the demo accounts live, a token and lines to try it are printed too.
+fn announce(config: &Config, started: Started, embedded_provider: bool) {
+    let config = config.clone();
+    tokio::spawn(async move {
+        let token = demo_token(&config, &started).await;
+        // A closed pipe must not end a store that runs.
+        let _ = write_welcome(&config, &started, embedded_provider, token.as_deref());
+    });
+}
+
+async fn demo_token(config: &Config, started: &Started) -> Option<String> {
+    let demo = config.modules.get("user")?.options.get("demo_accounts")?.as_bool()?;
+    let user = started.modules.iter().find(|module| module.module() == "user").filter(|_| demo)?;
+    match pangaea_user::demo_token(user.edge(), pangaea_user::DEMO_CUSTOMER).await {
+        Ok(token) => Some(token),
+        Err(problem) => {
+            tracing::warn!(%problem, "no demo token");
+            None
+        }
+    }
+}
+
+fn write_welcome(config: &Config, started: &Started, embedded_provider: bool, token: Option<&str>) -> std::io::Result<()> {
+    let names: Vec<&str> = started.modules.iter().map(|module| module.module()).collect();
+    let base = config.http.public_url.clone().unwrap_or_else(|| format!("http://{}", started.api));
+    let bus = match config.bus.kind {
+        BusKind::Memory => "memory".to_owned(),
+        BusKind::Nats => "NATS".to_owned(),
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Pangaea {} is ready.", pangaea_runtime::CODE_VERSION)?;
+    writeln!(out, "  modules     {}", names.join(", "))?;
+    writeln!(out, "  bus         {bus}")?;
+    writeln!(out, "  API         {base}/v1   ({base}/openapi.json)")?;
+    writeln!(out, "  operations  http://{}   (/healthz, /readyz, /metrics)", started.operations)?;
+    if embedded_provider {
+        writeln!(out, "  provider    simulator inside this process: no money moves")?;
+    }
+    if let Some(token) = token.filter(|_| names.contains(&"order")) {
+        write_try_this(&mut out, &base, token)?;
+    }
+    out.flush()
+}
+
+fn write_try_this(out: &mut impl Write, base: &str, token: &str) -> std::io::Result<()> {
+    writeln!(out, "\nTry this (the token is a demo customer's, for ten minutes):\n")?;
+    writeln!(out, "  TOKEN={token}")?;
+    writeln!(out, "  curl -s '{base}/v1/products?limit=3'")?;
+    writeln!(out, "  curl -s {base}/v1/orders -H \"Authorization: Bearer $TOKEN\" \\")?;
+    writeln!(out, "    -H 'Content-Type: application/json' -H \"Idempotency-Key: $(date +%s%N)\" -H 'Prefer: wait=10' \\")?;
+    writeln!(out, "    -d '{}'", pangaea_product::DEMO_ORDER)?;
+    writeln!(out)
+}

@@ -1,0 +1,45 @@
+//! Real input: a month of a real shop's invoices as a catalogue and as orders.
+//!
+//! `pangaea import online-retail FILE` ([`import`]) builds the catalogue, `pangaea place-invoices FILE` ([`place`])
+//! sends the invoices through the HTTP API as staff. Both read the same CSV ([`csv`]) and decide each line's outcome
+//! with the same pure rules ([`classify`]), so the stock that the first creates is the stock that the second uses.
+//! The outcome table ([`table`]) must equal that of `tests/retail/reconcile.py`, which shares no code with this folder.
+//!
+//! Nothing here knows the inside of the store: it is a client of the public API and of nothing else.
+
+mod answer;
+mod api;
+mod classify;
+mod client;
+#[cfg(test)]
+mod client_tests;
+mod csv;
+mod flight;
+pub(crate) mod import;
+mod money;
+pub(crate) mod place;
+mod plan;
+mod progress;
+mod report;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+
+/// Where the store is and who speaks to it; shared by both commands.
+#[derive(clap::Args, Clone)]
+pub(crate) struct StoreArgs {
+    /// Base URL of the store (http only)
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// E-mail of a staff account
+    #[arg(
+        long,
+        value_name = "EMAIL",
+        default_value = "staff@demo.pangaea.example"
+    )]
+    pub(crate) email: String,
+    /// Password of that account
+    #[arg(long, value_name = "PASSWORD", default_value = "demo-staff-password")]
+    pub(crate) password: String,
+}

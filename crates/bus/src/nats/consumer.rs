@@ -1,0 +1,230 @@
+//! The durable consumer of one reader on one stream.
+
+use std::time::Duration;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy, pull};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::{ConsumerErrorKind, Info, Stream};
+
+use super::link::broker;
+use super::{stream, wire};
+use crate::{BusError, Cursor};
+
+/// Deliveries without an ack before the server stalls. Well above what a pull and a reader hold together.
+pub(super) const ACKS_PENDING_MAX: usize = 4096;
+const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Lookups to find a sequence; a stream that was never cut needs one.
+const LOOKUPS_MAX: usize = 8;
+
+/// The sequence from which a consumer delivers everything after the cursor.
+///
+/// It may be too early, and then the reader drops duplicates; or the stream may not hold the next position, and then
+/// the reader sees a gap and asks the owner. So a guess that does not converge costs time and nothing else.
+///
+/// # Errors
+/// [`BusError::LogReset`] and [`BusError::CursorMismatch`] when the stream is not the one the cursor was taken from.
+pub(super) async fn start_after(
+    stream: &Stream<Info>,
+    source: &str,
+    cursor: &Cursor,
+) -> Result<u64, BusError> {
+    let state = &stream.cached_info().state;
+    let (first, last) = (state.first_sequence.max(1), state.last_sequence);
+    if state.messages == 0 {
+        return Ok(last + 1);
+    }
+    let Some(message) = stream::message_at(stream, last).await? else {
+        return Ok(first);
+    };
+    let Some(place) = wire::place(&message.headers) else {
+        return Ok(first);
+    };
+    check(source, cursor, &place)?;
+    if cursor.position >= place.position {
+        return Ok(last + 1);
+    }
+    let wanted = cursor.position + 1;
+    let mut guess = last
+        .saturating_sub(place.position - wanted)
+        .clamp(first, last);
+    for _ in 0..LOOKUPS_MAX {
+        let Some(found) = stream::position_at(stream, guess).await? else {
+            return Ok(first);
+        };
+        if found == wanted || (found > wanted && guess == first) {
+            check_before(stream, source, cursor, guess).await?;
+            return Ok(guess);
+        }
+        guess = if found > wanted {
+            guess.saturating_sub(found - wanted)
+        } else {
+            guess + (wanted - found)
+        }
+        .clamp(first, last);
+    }
+    Ok(first)
+}
+
+/// The reader's consumer, kept when it stands just before `start` and made anew otherwise. Says whether it was kept.
+pub(super) async fn place(
+    stream: &Stream<Info>,
+    reader: &str,
+    start: u64,
+) -> Result<(Consumer<pull::Config>, bool), BusError> {
+    let wanted = wanted(reader, start);
+    match stream.consumer_info(reader).await {
+        Ok(info) => {
+            let kept = info.delivered.stream_sequence + 1 == start;
+            let sound = pull_config(&info.config)
+                .is_some_and(|found| differences(&wanted, &found).is_empty());
+            if kept && sound {
+                let consumer = stream
+                    .get_consumer(reader)
+                    .await
+                    .map_err(|error| broker("get consumer", error))?;
+                return Ok((consumer, true));
+            }
+            delete(stream, reader).await?;
+        }
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
+        Err(error) => return Err(broker("get consumer", error)),
+    }
+    let consumer = stream
+        .create_consumer(wanted.clone())
+        .await
+        .map_err(|error| broker("create consumer", error))?;
+    let differences = match pull_config(&consumer.cached_info().config) {
+        Some(found) => differences(&wanted, &found),
+        None => vec!["it is not a pull consumer".to_owned()],
+    };
+    if differences.is_empty() {
+        return Ok((consumer, false));
+    }
+    Err(BusError::Configuration {
+        what: format!("consumer {reader}"),
+        differences,
+    })
+}
+
+fn check(source: &str, cursor: &Cursor, place: &wire::Place<'_>) -> Result<(), BusError> {
+    if !cursor.log_id.is_empty() && cursor.log_id != place.log_id {
+        return Err(BusError::LogReset {
+            source_name: source.to_owned(),
+            expected: cursor.log_id.clone(),
+            found: place.log_id.to_owned(),
+        });
+    }
+    if place.position == cursor.position
+        && !cursor.message_id.is_empty()
+        && place.id != cursor.message_id
+    {
+        let detail = format!("expected {}, found {}", cursor.message_id, place.id);
+        return Err(BusError::CursorMismatch {
+            source_name: source.to_owned(),
+            position: cursor.position,
+            detail,
+        });
+    }
+    Ok(())
+}
+
+/// Compares the cursor's own message, when the stream still holds it.
+async fn check_before(
+    stream: &Stream<Info>,
+    source: &str,
+    cursor: &Cursor,
+    start: u64,
+) -> Result<(), BusError> {
+    match stream::message_at(stream, start - 1).await? {
+        Some(message) => {
+            wire::place(&message.headers).map_or(Ok(()), |place| check(source, cursor, &place))
+        }
+        None => Ok(()),
+    }
+}
+
+async fn delete(stream: &Stream<Info>, reader: &str) -> Result<(), BusError> {
+    match stream.delete_consumer(reader).await {
+        Ok(_) => Ok(()),
+        Err(error) => match error.kind() {
+            ConsumerErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND =>
+            {
+                Ok(())
+            }
+            _ => Err(broker("delete consumer", error)),
+        },
+    }
+}
+
+fn wanted(reader: &str, start: u64) -> pull::Config {
+    pull::Config {
+        durable_name: Some(reader.to_owned()),
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: start,
+        },
+        ack_policy: AckPolicy::All,
+        ack_wait: ACK_WAIT,
+        max_deliver: -1,
+        max_ack_pending: ACKS_PENDING_MAX as i64,
+        replay_policy: ReplayPolicy::Instant,
+        ..pull::Config::default()
+    }
+}
+
+fn pull_config(found: &async_nats::jetstream::consumer::Config) -> Option<pull::Config> {
+    use async_nats::jetstream::consumer::FromConsumer;
+    pull::Config::try_from_consumer_config(found.clone()).ok()
+}
+
+/// Where it starts is not compared: a consumer that has moved on is as good as a new one.
+fn differences(wanted: &pull::Config, found: &pull::Config) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut compare = |field: &str, wanted: String, found: String| {
+        if wanted != found {
+            differences.push(format!("{field} is {found} instead of {wanted}"));
+        }
+    };
+    compare(
+        "ack_policy",
+        format!("{:?}", wanted.ack_policy),
+        format!("{:?}", found.ack_policy),
+    );
+    compare(
+        "ack_wait",
+        format!("{:?}", wanted.ack_wait),
+        format!("{:?}", found.ack_wait),
+    );
+    compare(
+        "max_deliver",
+        wanted.max_deliver.to_string(),
+        found.max_deliver.to_string(),
+    );
+    compare(
+        "max_ack_pending",
+        wanted.max_ack_pending.to_string(),
+        found.max_ack_pending.to_string(),
+    );
+    compare(
+        "replay_policy",
+        format!("{:?}", wanted.replay_policy),
+        format!("{:?}", found.replay_policy),
+    );
+    compare(
+        "filter_subject",
+        wanted.filter_subject.clone(),
+        found.filter_subject.clone(),
+    );
+    compare(
+        "filter_subjects",
+        wanted.filter_subjects.join(" "),
+        found.filter_subjects.join(" "),
+    );
+    compare(
+        "headers_only",
+        wanted.headers_only.to_string(),
+        found.headers_only.to_string(),
+    );
+    differences
+}

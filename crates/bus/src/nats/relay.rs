@@ -1,0 +1,264 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use pangaea_contracts::Envelope;
+
+use super::link::{Link, broker};
+use super::{stream, wire};
+use crate::protocol::read_dense;
+use crate::{BoxFuture, BusError, LogSource, Relay, RelayProgress};
+
+/// Appends in flight.
+const WINDOW_MESSAGES: usize = 256;
+/// Payload bytes in flight, one message aside.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Appends of one step: while rows are there the window stays full, but the caller hears of progress.
+const STEP_MESSAGES_MAX: u64 = 2048;
+/// How long an idle relay leaves its stream unobserved.
+const IDLE_CHECK: Duration = Duration::from_secs(5);
+
+/// Appends one log to its stream, in outbox order.
+///
+/// Every append carries the last sequence it expects, so the stream takes each row once and in its place, whatever
+/// became of an earlier pipeline. `Nats-Msg-Id` is left out on purpose: the server acknowledges a known id as a success
+/// before it looks at the expected sequence, even when the message itself has been deleted.
+pub(super) struct NatsRelay {
+    link: Arc<Link>,
+    log: Arc<dyn LogSource>,
+    stream: String,
+    /// Where the stream ends and what it ends with; none when that must be looked up.
+    anchor: Option<Anchor>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Anchor {
+    position: u64,
+    sequence: u64,
+}
+
+// === impl NatsRelay ===
+
+impl NatsRelay {
+    pub(super) fn new(link: Arc<Link>, log: Arc<dyn LogSource>) -> Self {
+        let stream = stream::name(&link.config.namespace, log.source());
+        Self {
+            link,
+            log,
+            stream,
+            anchor: None,
+        }
+    }
+
+    async fn run_step(&mut self) -> Result<RelayProgress, BusError> {
+        self.link.available()?;
+        let anchor = match self.anchor {
+            Some(anchor) => anchor,
+            None => self.find_anchor().await?,
+        };
+        self.anchor = Some(anchor);
+        let mut end = self.log.end();
+        let grown = async { end.wait_for(|end| *end > anchor.position).await.is_ok() };
+        match tokio::time::timeout(IDLE_CHECK, grown).await {
+            Err(_) => return self.check_idle(anchor).await,
+            Ok(false) => return Err(BusError::Closed),
+            Ok(true) => {}
+        }
+        // Until every ack is there nobody knows where the stream ends.
+        self.anchor = None;
+        let anchor = self.append(anchor).await.inspect_err(|error| {
+            metrics::counter!("pangaea_bus_relay_dropped_pipelines_total", "stream" => self.stream.clone()).increment(1);
+            tracing::warn!(stream = self.stream, %error, "the relay drops its pipeline");
+        })?;
+        self.anchor = Some(anchor);
+        Ok(anchor.progress())
+    }
+
+    async fn append(&self, anchor: Anchor) -> Result<Anchor, BusError> {
+        let mut window = VecDeque::with_capacity(WINDOW_MESSAGES);
+        let (mut sent, mut acknowledged, mut bytes) = (anchor, anchor, 0);
+        while sent.position - anchor.position < STEP_MESSAGES_MAX {
+            let rows = read_dense(self.log.as_ref(), sent.position, WINDOW_MESSAGES).await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                while window.len() == WINDOW_MESSAGES
+                    || (bytes > WINDOW_BYTES && !window.is_empty())
+                {
+                    acknowledged = self
+                        .await_first(&mut window, &mut bytes, acknowledged)
+                        .await?;
+                }
+                window.push_back((self.publish(row, sent.sequence).await?, row.payload.len()));
+                bytes += row.payload.len();
+                sent = sent.next();
+            }
+        }
+        while !window.is_empty() {
+            acknowledged = self
+                .await_first(&mut window, &mut bytes, acknowledged)
+                .await?;
+        }
+        metrics::counter!("pangaea_bus_relayed_total", "stream" => self.stream.clone())
+            .increment(acknowledged.position - anchor.position);
+        Ok(acknowledged)
+    }
+
+    /// Awaits the ack of the oldest append in flight, which must be stored just after `acknowledged`.
+    async fn await_first(
+        &self,
+        window: &mut VecDeque<(PublishAckFuture, usize)>,
+        bytes: &mut usize,
+        acknowledged: Anchor,
+    ) -> Result<Anchor, BusError> {
+        let Some((ack, ack_bytes)) = window.pop_front() else {
+            return Ok(acknowledged);
+        };
+        *bytes -= ack_bytes;
+        let ack = ack.await.map_err(|error| self.refused(&error))?;
+        let stored = acknowledged.next();
+        if ack.sequence == stored.sequence && ack.stream == self.stream {
+            return Ok(stored);
+        }
+        let detail = format!(
+            "expected sequence {}, stored at {} of {}",
+            stored.sequence, ack.sequence, ack.stream
+        );
+        Err(BusError::AppendRefused {
+            stream: self.stream.clone(),
+            detail,
+        })
+    }
+
+    async fn publish(
+        &self,
+        row: &Envelope,
+        expected_sequence: u64,
+    ) -> Result<PublishAckFuture, BusError> {
+        let headers = wire::headers(row).map_err(|detail| BusError::Malformed {
+            source_name: self.log.source().to_owned(),
+            detail,
+        })?;
+        let message = PublishMessage::build()
+            .headers(headers)
+            .payload(Bytes::copy_from_slice(row.payload.as_bytes()))
+            .expected_last_sequence(expected_sequence);
+        self.link
+            .jetstream
+            .send_publish(self.link.subject(&row.subject), message)
+            .await
+            .map_err(|error| self.refused(&error))
+    }
+
+    fn refused(&self, error: &PublishError) -> BusError {
+        match error.kind() {
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => broker("append", error),
+            _ => BusError::AppendRefused {
+                stream: self.stream.clone(),
+                detail: error.to_string(),
+            },
+        }
+    }
+
+    /// Finds the last stored message and checks that it is one of this outbox.
+    async fn find_anchor(&self) -> Result<Anchor, BusError> {
+        let stream = stream::ensure(&self.link, self.log.source()).await?;
+        let state = &stream.cached_info().state;
+        if state.messages == 0 {
+            // New, or purged to the last message: all of the log is appended (again); readers drop what they have.
+            return Ok(Anchor {
+                position: 0,
+                sequence: state.last_sequence,
+            });
+        }
+        let sequence = state.last_sequence;
+        let Some(last) = stream::message_at(&stream, sequence).await? else {
+            let detail = format!("its last message, sequence {sequence}, has been deleted");
+            return Err(self.ahead(detail));
+        };
+        let Some(place) = wire::place(&last.headers) else {
+            return Err(self.ahead(format!(
+                "its last message, sequence {sequence}, was not written by a relay"
+            )));
+        };
+        let log_id = self.log.log_id();
+        if place.log_id != log_id {
+            return Err(self.ahead(format!(
+                "it belongs to log {:?}, the outbox is {log_id:?}",
+                place.log_id
+            )));
+        }
+        let end = *self.log.end().borrow();
+        if place.position > end {
+            return Err(self.ahead(format!(
+                "it ends at position {}, the outbox at {end}",
+                place.position
+            )));
+        }
+        let row = self.log.read(place.position.saturating_sub(1), 1).await?;
+        if let Some(row) = row
+            .first()
+            .filter(|row| row.position == place.position && row.id != place.id)
+        {
+            let detail = format!(
+                "position {} is message {} there and {} in the outbox",
+                row.position, place.id, row.id
+            );
+            return Err(self.ahead(detail));
+        }
+        tracing::debug!(
+            stream = self.stream,
+            position = place.position,
+            sequence,
+            "the relay is anchored"
+        );
+        Ok(Anchor {
+            position: place.position,
+            sequence,
+        })
+    }
+
+    fn ahead(&self, detail: String) -> BusError {
+        BusError::StreamAhead {
+            stream: self.stream.clone(),
+            detail,
+        }
+    }
+
+    /// With nothing to append, a stream that has been lost or cut would go unnoticed.
+    async fn check_idle(&mut self, anchor: Anchor) -> Result<RelayProgress, BusError> {
+        let stream = stream::ensure(&self.link, self.log.source()).await?;
+        if stream.cached_info().state.last_sequence != anchor.sequence {
+            self.anchor = None;
+        }
+        Ok(anchor.progress())
+    }
+}
+
+impl Relay for NatsRelay {
+    fn step(&mut self) -> BoxFuture<'_, Result<RelayProgress, BusError>> {
+        Box::pin(self.run_step())
+    }
+}
+
+// === impl Anchor ===
+
+impl Anchor {
+    fn next(self) -> Self {
+        Self {
+            position: self.position + 1,
+            sequence: self.sequence + 1,
+        }
+    }
+
+    fn progress(self) -> RelayProgress {
+        RelayProgress {
+            position: self.position,
+            stream_end: self.sequence,
+        }
+    }
+}

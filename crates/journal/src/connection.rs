@@ -1,0 +1,190 @@
+//! The one place where the two native drivers are told apart.
+
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, Column as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
+
+use crate::{JournalError, Row, Statement, Value};
+
+#[derive(Debug)]
+pub(crate) enum Connection {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Runs SQL without values, of one or more statements, and returns all rows.
+    pub(crate) async fn raw(&mut self, sql: &str) -> Result<Vec<Row>, JournalError> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        match self {
+            Self::Sqlite(connection) => sqlite_rows(&sql.fetch_all(connection).await?),
+            Self::Postgres(connection) => postgres_rows(&sql.fetch_all(connection).await?),
+        }
+    }
+
+    pub(crate) async fn fetch(&mut self, statement: &Statement) -> Result<Vec<Row>, JournalError> {
+        match self {
+            Self::Sqlite(connection) => {
+                let arguments = sqlite_arguments(&statement.values)?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments);
+                sqlite_rows(&query.fetch_all(connection).await?)
+            }
+            Self::Postgres(connection) => {
+                let arguments = postgres_arguments(&statement.values)?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.postgres_sql()), arguments);
+                postgres_rows(&query.persistent(worth_keeping(statement)).fetch_all(connection).await?)
+            }
+        }
+    }
+
+    /// Runs statements in order.
+    ///
+    /// On SQLite all of them travel to the driver's thread in a single call, because the hop to that thread costs more
+    /// than the statements; on PostgreSQL each is a round trip.
+    pub(crate) async fn execute_all(&mut self, statements: &[Statement]) -> Result<(), JournalError> {
+        match self {
+            Self::Sqlite(connection) => {
+                let (mut sql, mut values) = (String::new(), Vec::new());
+                for statement in statements {
+                    sql.push_str(&statement.sql);
+                    sql.push_str(";\n");
+                    values.extend(statement.values.iter().cloned());
+                }
+                let query = sqlx::query_with(AssertSqlSafe(sql), sqlite_arguments(&values)?).persistent(false);
+                query.execute(connection).await?;
+            }
+            Self::Postgres(connection) => {
+                for statement in statements {
+                    let arguments = postgres_arguments(&statement.values)?;
+                    let query = sqlx::query_with(AssertSqlSafe(statement.postgres_sql()), arguments);
+                    query.persistent(worth_keeping(statement)).execute(&mut *connection).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn close(self) -> Result<(), JournalError> {
+        match self {
+            Self::Sqlite(connection) => connection.close().await?,
+            Self::Postgres(connection) => connection.close().await?,
+        }
+        Ok(())
+    }
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub(crate) async fn fetch(&self, statement: &Statement) -> Result<Vec<Row>, JournalError> {
+        match self {
+            Self::Sqlite(pool) => {
+                let arguments = sqlite_arguments(&statement.values)?;
+                sqlite_rows(&sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments).fetch_all(pool).await?)
+            }
+            Self::Postgres(pool) => {
+                let arguments = postgres_arguments(&statement.values)?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.postgres_sql()), arguments);
+                postgres_rows(&query.persistent(worth_keeping(statement)).fetch_all(pool).await?)
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// Prepared statements are kept by their text, and a long list of values has a text of its own nearly every time: keeping
+/// those would push out the short ones that come again.
+fn worth_keeping(statement: &Statement) -> bool {
+    const VALUES_KEPT_MAX: usize = 512;
+    statement.values.len() <= VALUES_KEPT_MAX
+}
+
+fn sqlite_arguments(values: &[Value]) -> Result<SqliteArguments, JournalError> {
+    let mut arguments = SqliteArguments::default();
+    for value in values {
+        match value {
+            Value::Int(number) => arguments.add(*number),
+            Value::Text(text) => arguments.add(storable(text)?.clone()),
+        }
+        .map_err(|error| JournalError::Statement(error.to_string()))?;
+    }
+    Ok(arguments)
+}
+
+fn postgres_arguments(values: &[Value]) -> Result<PgArguments, JournalError> {
+    let mut arguments = PgArguments::default();
+    for value in values {
+        match value {
+            Value::Int(number) => arguments.add(*number),
+            Value::Text(text) => arguments.add(storable(text)?.as_deref()),
+        }
+        .map_err(|error| JournalError::Statement(error.to_string()))?;
+    }
+    Ok(arguments)
+}
+
+/// PostgreSQL stores no U+0000. SQLite would, so it is refused here, for both alike.
+fn storable(text: &Option<String>) -> Result<&Option<String>, JournalError> {
+    if text.as_deref().is_some_and(|text| text.contains('\0')) {
+        return Err(JournalError::Constraint("a text must not contain the character U+0000".into()));
+    }
+    Ok(text)
+}
+
+fn sqlite_rows(rows: &[SqliteRow]) -> Result<Vec<Row>, JournalError> {
+    rows.iter()
+        .map(|row| {
+            let mut values = Vec::with_capacity(row.len());
+            for index in 0..row.len() {
+                let value = row.try_get_raw(index)?;
+                let (kind, is_null) = (value.type_info(), value.is_null());
+                values.push(match kind.name() {
+                    "INTEGER" => Value::Int(row.try_get_unchecked(index)?),
+                    "TEXT" => Value::Text(row.try_get_unchecked(index)?),
+                    _ if is_null => Value::Text(None),
+                    other => return Err(foreign_type(index, other)),
+                });
+            }
+            Ok(Row(values))
+        })
+        .collect()
+}
+
+fn postgres_rows(rows: &[PgRow]) -> Result<Vec<Row>, JournalError> {
+    rows.iter()
+        .map(|row| {
+            let mut values = Vec::with_capacity(row.len());
+            for column in row.columns() {
+                let index = column.ordinal();
+                values.push(match column.type_info().name() {
+                    "INT8" => Value::Int(row.try_get(index)?),
+                    "INT4" => Value::Int(row.try_get::<Option<i32>, _>(index)?.map(i64::from)),
+                    "INT2" => Value::Int(row.try_get::<Option<i16>, _>(index)?.map(i64::from)),
+                    "BOOL" => Value::Int(row.try_get::<Option<bool>, _>(index)?.map(i64::from)),
+                    "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "VOID" => Value::Text(row.try_get_unchecked(index)?),
+                    other => return Err(foreign_type(index, other)),
+                });
+            }
+            Ok(Row(values))
+        })
+        .collect()
+}
+
+/// A `sum` over BIGINT is NUMERIC on PostgreSQL and INTEGER on SQLite: an error here shows it at the first run.
+fn foreign_type(column: usize, name: &str) -> JournalError {
+    JournalError::Decode(format!("column {column} has the type {name}; CAST it to BIGINT or TEXT in the statement"))
+}

@@ -1,0 +1,104 @@
+use std::path::Path;
+
+use crate::connection::{Connection, Pool};
+use crate::place::Place;
+use crate::{JournalError, Migration, Row, Statement, Writer};
+
+/// A module's database: the read pool, and the way to its single [`Writer`].
+///
+/// Cheap to clone; the clones share the pool.
+#[derive(Clone, Debug)]
+pub struct Database {
+    module: String,
+    place: Place,
+    pool: Pool,
+}
+
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// `sqlite:<file>`, `sqlite::memory:`, or `postgres://…` (a schema per module, named like the module).
+    /// `{module}` in the text stands for the module's name.
+    pub url: String,
+    /// Connections for reads, at most.
+    pub read_connections_max: u32,
+    /// SQLite only: `synchronous=FULL` (a power cut loses nothing that was answered) or, when false, `NORMAL`.
+    pub synchronous_full: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+// === impl Database ===
+
+impl Database {
+    /// Opens the read pool, without touching any table.
+    ///
+    /// `module` is a lower-case name of at most 40 letters, digits and `_`: it names the file or the schema.
+    ///
+    /// # Errors
+    /// When the URL is not understood, the file cannot be made or the server cannot be reached.
+    pub async fn open(module: &str, options: &DatabaseOptions) -> Result<Self, JournalError> {
+        let place = Place::parse(module, options)?;
+        let pool = place.pool(options.read_connections_max.max(1)).await?;
+        Ok(Self { module: module.to_owned(), place, pool })
+    }
+
+    pub fn module(&self) -> &str {
+        &self.module
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self.place {
+            Place::SqliteFile { .. } | Place::SqliteMemory { .. } => Kind::Sqlite,
+            Place::Postgres { .. } => Kind::Postgres,
+        }
+    }
+
+    /// The SQLite file, when there is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::SqliteFile { file, .. } => Some(file),
+            Place::SqliteMemory { .. } | Place::Postgres { .. } => None,
+        }
+    }
+
+    /// Becomes the module's single writer: takes the lock, migrates, and starts a new epoch.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] when another writer holds it; otherwise what the database says.
+    pub async fn writer(&self, migrations: &[Migration], code_version: &str) -> Result<Writer, JournalError> {
+        let lock = self.place.lock()?;
+        let mut connection = self.place.connect_to_write().await?;
+        self.place.make_schema(&mut connection).await?;
+        crate::migrate::migrate(&mut connection, &self.module, self.kind(), migrations).await?;
+        Writer::lead(connection, self.clone(), lock, code_version).await
+    }
+
+    /// The writing connection again, after the old one broke. The lock file, where there is one, is still held.
+    pub(crate) async fn lead_again(&self) -> Result<Connection, JournalError> {
+        self.place.connect_to_write().await
+    }
+
+    /// Reads with the pool: committed rows only. A statement that writes is refused.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or refuses the statement.
+    pub async fn fetch(&self, statement: Statement) -> Result<Vec<Row>, JournalError> {
+        self.pool.fetch(&statement).await
+    }
+
+    /// Whether the database answers at all.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), JournalError> {
+        self.fetch(Statement::new("SELECT 1")).await.map(drop)
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,90 @@
+use sqlx::error::ErrorKind;
+
+/// What can go wrong between a module and its database.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("the database URL {url:?} is not understood: {reason}")]
+    Url { url: String, reason: String },
+    #[error("cannot open the database {url}: {reason}")]
+    Open { url: String, reason: String },
+    /// Another process writes this database.
+    #[error("{what} is in use by another writer; stop that process, or point database.url at another place")]
+    Locked { what: String },
+    #[error("migration {name} of {module} has changed since it was applied; restore its text and add a new migration")]
+    MigrationChanged { module: String, name: String },
+    /// The head row is not what this writer left: another leader has written. This writer must stop.
+    #[error("another writer has taken over (epoch {found}, ours is {ours}); this one stops leading")]
+    Superseded { ours: i64, found: i64 },
+    /// The database refused a row: a CHECK or UNIQUE constraint.
+    #[error("the database refused a row: {0}")]
+    Constraint(String),
+    #[error("a stored value cannot be read: {0}")]
+    Decode(String),
+    /// The connection broke in the middle of a commit: it may or may not have happened.
+    #[error("the outcome of a commit is unknown: {0}")]
+    CommitUnknown(String),
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
+    #[error("the database refused a statement: {0}")]
+    Statement(String),
+}
+
+// === impl JournalError ===
+
+impl JournalError {
+    /// Whether the same call may succeed later without any change: nothing is charged for such a failure.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::CommitUnknown(_))
+    }
+
+    /// A stable name for logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Url { .. } => "database_url",
+            Self::Open { .. } => "database_open",
+            Self::Locked { .. } => "database_locked",
+            Self::MigrationChanged { .. } => "migration_changed",
+            Self::Superseded { .. } => "superseded",
+            Self::Constraint(_) => "constraint",
+            Self::Decode(_) => "decode",
+            Self::CommitUnknown(_) => "commit_unknown",
+            Self::Unavailable(_) => "database_unavailable",
+            Self::Statement(_) => "statement",
+        }
+    }
+}
+
+impl From<sqlx::Error> for JournalError {
+    fn from(error: sqlx::Error) -> Self {
+        let text = error.to_string();
+        match &error {
+            sqlx::Error::Database(database) => {
+                let refused = matches!(
+                    database.kind(),
+                    ErrorKind::UniqueViolation
+                        | ErrorKind::CheckViolation
+                        | ErrorKind::NotNullViolation
+                        | ErrorKind::ForeignKeyViolation
+                );
+                if refused {
+                    return Self::Constraint(database.message().to_owned());
+                }
+                // PostgreSQL classes 08 (connection), 40 (rollback), 53 (resources) and 57 (operator intervention), and
+                // 25P03 (idle in a transaction for too long); SQLite BUSY, LOCKED, FULL, IOERR and CANTOPEN. All pass.
+                let code = database.code().unwrap_or_default();
+                let passing = ["08", "40", "53", "57", "25P03"];
+                let postgres = code.len() == 5 && passing.iter().any(|class| code.starts_with(class));
+                let sqlite = code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14));
+                if postgres || (code.len() != 5 && sqlite) { Self::Unavailable(text) } else { Self::Statement(text) }
+            }
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => Self::Decode(text),
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_) => Self::Unavailable(text),
+            _ => Self::Statement(text),
+        }
+    }
+}

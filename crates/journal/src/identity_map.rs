@@ -1,0 +1,220 @@
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::record::{AnyRecord, Table};
+use crate::{JournalError, Record, Statement, Value};
+
+/// Rows kept between batches, at most. Beyond it the map is emptied after the commit: a plain bound that costs a few reads.
+const ROWS_KEPT_MAX: usize = 50_000;
+/// Values in one statement, at most: SQLite takes 32,766, PostgreSQL 65,535.
+const VALUES_PER_STATEMENT_MAX: usize = 16_000;
+
+/// A place in the history of the transaction's changes, to go back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(usize);
+
+/// The rows this writer knows, by table and key, with what has changed since the last flush.
+///
+/// A row that is known to be absent is kept too. Because there is one writer, what the map holds *is* what the database
+/// holds, plus the changes to be flushed; so rows stay from batch to batch. Every change records what it replaced, so that
+/// one input's changes can be taken back without touching the database.
+#[derive(Default)]
+pub(crate) struct IdentityMap {
+    tables: BTreeMap<&'static str, TableRows>,
+    undo: Vec<Undo>,
+    /// Changes that are in the database already and cannot be taken back here. They count in a [`Mark`], so that a mark
+    /// made before a flush still tells whether anything has changed since.
+    settled: usize,
+    rows: usize,
+}
+
+struct TableRows {
+    table: Table,
+    record: TypeId,
+    rows: BTreeMap<Vec<Value>, Option<Box<dyn AnyRecord>>>,
+    dirty: BTreeSet<Vec<Value>>,
+}
+
+struct Undo {
+    table: &'static str,
+    key: Vec<Value>,
+    /// `None` when the key was not known: after taking back, it is unknown again.
+    before: Option<Option<Box<dyn AnyRecord>>>,
+    was_dirty: bool,
+}
+
+// === impl IdentityMap ===
+
+impl IdentityMap {
+    /// `None`: not known, ask the database. `Some(None)`: known to be absent.
+    pub(crate) fn get<R: Record>(&self, key: &[Value]) -> Option<Option<R>> {
+        let row = self.tables.get(R::TABLE)?.rows.get(key)?;
+        Some(row.as_deref().and_then(|row| (row as &dyn Any).downcast_ref::<R>().cloned()))
+    }
+
+    pub(crate) fn knows(&self, table: &'static str, key: &[Value]) -> bool {
+        self.tables.get(table).is_some_and(|rows| rows.rows.contains_key(key))
+    }
+
+    /// Two record types over one table would each keep rows that the other does not see.
+    ///
+    /// # Errors
+    /// When the map holds rows of another type for this table.
+    pub(crate) fn check_type<R: Record>(&self) -> Result<(), JournalError> {
+        match self.tables.get(R::TABLE) {
+            Some(rows) if rows.record != TypeId::of::<R>() => {
+                let reason = format!("two record types are declared for the table {}; declare one", R::TABLE);
+                Err(JournalError::Statement(reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in what the database said of a key.
+    pub(crate) fn learn<R: Record>(&mut self, key: Vec<Value>, row: Option<R>) {
+        let rows = self.table(Table::of::<R>(), TypeId::of::<R>());
+        if rows.rows.insert(key, row.map(|row| Box::new(row) as Box<dyn AnyRecord>)).is_none() {
+            self.rows += 1;
+        }
+    }
+
+    /// Changes a row, or removes it.
+    pub(crate) fn write<R: Record>(&mut self, key: Vec<Value>, row: Option<R>) {
+        let table = Table::of::<R>();
+        let rows = self.table(table, TypeId::of::<R>());
+        let before = rows.rows.insert(key.clone(), row.map(|row| Box::new(row) as Box<dyn AnyRecord>));
+        let was_dirty = !rows.dirty.insert(key.clone());
+        self.rows += usize::from(before.is_none());
+        self.undo.push(Undo { table: table.name, key, before, was_dirty });
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.settled + self.undo.len())
+    }
+
+    pub(crate) fn changed_since(&self, mark: Mark) -> bool {
+        self.mark().0 > mark.0
+    }
+
+    /// Whether all changes since `mark` are still here and not yet in the database.
+    pub(crate) fn can_roll_back_to(&self, mark: Mark) -> bool {
+        self.settled <= mark.0
+    }
+
+    /// Takes back every change since `mark`, the newest first.
+    pub(crate) fn rollback_to(&mut self, mark: Mark) {
+        let keep = mark.0.saturating_sub(self.settled);
+        while self.undo.len() > keep {
+            let Some(Undo { table, key, before, was_dirty }) = self.undo.pop() else { return };
+            let Some(rows) = self.tables.get_mut(table) else { continue };
+            if !was_dirty {
+                rows.dirty.remove(&key);
+            }
+            match before {
+                Some(row) => drop(rows.rows.insert(key, row)),
+                None => {
+                    rows.rows.remove(&key);
+                    self.rows -= 1;
+                }
+            }
+        }
+    }
+
+    /// Counts a change that was made in the database past the map.
+    pub(crate) fn changed_outside(&mut self) {
+        self.settled += 1;
+    }
+
+    /// The statements that write all changed rows: a delete and an upsert per table, in the tables' order of name.
+    pub(crate) fn flush(&mut self) -> Vec<Statement> {
+        self.settled += self.undo.len();
+        self.undo.clear();
+        let mut statements = Vec::new();
+        for rows in self.tables.values_mut() {
+            let dirty = std::mem::take(&mut rows.dirty);
+            let (mut upserts, mut deletes) = (Vec::new(), Vec::new());
+            for key in dirty {
+                match rows.rows.get(&key) {
+                    Some(Some(row)) => upserts.push(row.values()),
+                    _ => deletes.push(key),
+                }
+            }
+            // Deletes first: a row may take over a unique value that a deleted one had.
+            let table = rows.table;
+            statements.extend(delete_rows(table.name, &table.columns[..table.key_columns], deletes));
+            statements.extend(upsert(table, upserts));
+        }
+        statements
+    }
+
+    /// After a commit: what is known stays, within the bound.
+    pub(crate) fn committed(&mut self) {
+        self.undo.clear();
+        self.settled = 0;
+        if self.rows > ROWS_KEPT_MAX {
+            self.forget();
+        }
+    }
+
+    /// Drops what is known and what was changed. Marks of the transaction keep their meaning.
+    pub(crate) fn forget(&mut self) {
+        self.settled += self.undo.len();
+        self.tables.clear();
+        self.undo.clear();
+        self.rows = 0;
+    }
+
+    /// As before the first transaction.
+    pub(crate) fn clear(&mut self) {
+        self.forget();
+        self.settled = 0;
+    }
+
+    fn table(&mut self, table: Table, record: TypeId) -> &mut TableRows {
+        let new = || TableRows { table, record, rows: BTreeMap::new(), dirty: BTreeSet::new() };
+        self.tables.entry(table.name).or_insert_with(new)
+    }
+}
+
+/// `INSERT … VALUES (…), (…)` in as few statements as the bound on values allows.
+pub(crate) fn insert_rows(head: &str, columns: usize, rows: Vec<Vec<Value>>, tail: &str) -> Vec<Statement> {
+    let per_statement = (VALUES_PER_STATEMENT_MAX / columns.max(1)).max(1);
+    let placeholders = format!("({})", vec!["?"; columns].join(", "));
+    let mut statements = Vec::new();
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let chunk: Vec<Vec<Value>> = rows.by_ref().take(per_statement).collect();
+        let sql = format!("{head} VALUES {}{tail}", vec![placeholders.as_str(); chunk.len()].join(", "));
+        statements.push(Statement { sql, values: chunk.into_iter().flatten().collect() });
+    }
+    statements
+}
+
+fn upsert(table: Table, rows: Vec<Vec<Value>>) -> Vec<Statement> {
+    let (keys, others) = table.columns.split_at(table.key_columns);
+    let updates: Vec<String> = others.iter().map(|column| format!("{column} = excluded.{column}")).collect();
+    let action = if updates.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", updates.join(", ")) };
+    let head = format!("INSERT INTO {} ({})", table.name, table.columns.join(", "));
+    let tail = format!(" ON CONFLICT ({}) DO {action}", keys.join(", "));
+    insert_rows(&head, table.columns.len(), rows, &tail)
+}
+
+/// `DELETE … WHERE key IN (…)` in as few statements as the bound on values allows.
+pub(crate) fn delete_rows(table: &str, key_columns: &[&str], keys: Vec<Vec<Value>>) -> Vec<Statement> {
+    let per_statement = (VALUES_PER_STATEMENT_MAX / key_columns.len().max(1)).max(1);
+    let delete = |keys: &[Vec<Value>]| where_key_in(Statement::new(format!("DELETE FROM {table}")), key_columns, keys);
+    keys.chunks(per_statement).map(delete).collect()
+}
+
+/// Appends ` WHERE <key> IN (<keys>)`, for keys of one column or more.
+pub(crate) fn where_key_in(statement: Statement, key_columns: &[&str], keys: &[Vec<Value>]) -> Statement {
+    let values = keys.iter().flatten().cloned();
+    if let [column] = key_columns {
+        return statement.and(&format!("WHERE {column}")).and_in(values);
+    }
+    let one = format!("({})", vec!["?"; key_columns.len()].join(", "));
+    let list = vec![one.as_str(); keys.len()].join(", ");
+    let mut statement = statement.and(&format!("WHERE ({}) IN (VALUES {list})", key_columns.join(", ")));
+    statement.values.extend(values);
+    statement
+}

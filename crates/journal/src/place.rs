@@ -1,0 +1,218 @@
+//! Where a module's database is, and how connections to it are made.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::connection::{Connection, Pool};
+use crate::lock::{LockFile, MemoryLock, WriterLock};
+use crate::{DatabaseOptions, JournalError, Statement};
+
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    SqliteFile { options: Box<SqliteConnectOptions>, file: PathBuf },
+    SqliteMemory { options: Box<SqliteConnectOptions>, writer: Arc<AtomicBool> },
+    Postgres { options: Box<PgConnectOptions>, schema: String },
+}
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a connection that is made outside the pool. A host that swallows packets would else hold the caller for minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement on SQLite waits for another connection's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const MODULE_NAME_BYTES_MAX: usize = 40;
+
+// === impl Place: from a URL ===
+
+impl Place {
+    pub(crate) fn parse(module: &str, options: &DatabaseOptions) -> Result<Self, JournalError> {
+        let url = options.url.replace("{module}", module);
+        check_module_name(module, &url)?;
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            return Self::postgres(module, &url);
+        }
+        let Some(file) = url.strip_prefix("sqlite:") else {
+            return Err(url_error(&url, "it starts with neither sqlite: nor postgres:"));
+        };
+        Self::sqlite(module, file.strip_prefix("//").unwrap_or(file), &options.url, options.synchronous_full)
+    }
+
+    fn sqlite(module: &str, file: &str, template: &str, synchronous_full: bool) -> Result<Self, JournalError> {
+        let common = SqliteConnectOptions::new()
+            .busy_timeout(BUSY_TIMEOUT)
+            .statement_cache_capacity(64)
+            .foreign_keys(false)
+            .disable_statement_logging();
+        if file == ":memory:" {
+            // The memdb file system shares a database between the connections of one process, with real locks; SQLite's
+            // shared cache was rejected because its table locks fail readers at once.
+            static COUNTER: AtomicU64 = AtomicU64::new(0);
+            let name = format!("/pangaea-{module}-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+            let options = Box::new(common.filename(name).vfs("memdb").create_if_missing(true));
+            return Ok(Self::SqliteMemory { options, writer: Arc::default() });
+        }
+        if file.is_empty() {
+            return Err(url_error(template, "no file is named; write sqlite:<folder>/ or sqlite::memory:"));
+        }
+        if file.contains('?') {
+            return Err(url_error(template, "options after ? are not taken; the file's name ends the URL"));
+        }
+        let mut path = PathBuf::from(file);
+        if path.is_dir() || file.ends_with('/') {
+            path.push(format!("{module}.db"));
+        } else if !template.contains("{module}") {
+            // One file per module, always: the modules share nothing.
+            let reason = "name a folder (ending in /), or a file with {module} in its name: each module has a file of its own";
+            return Err(url_error(template, reason));
+        }
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| JournalError::Open { url: path.display().to_string(), reason: error.to_string() })?;
+        }
+        let synchronous = if synchronous_full { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
+        let options = common
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .pragma("temp_store", "memory")
+            .pragma("cache_size", "-16000");
+        Ok(Self::SqliteFile { options: Box::new(options), file: path })
+    }
+
+    fn postgres(module: &str, url: &str) -> Result<Self, JournalError> {
+        let options = PgConnectOptions::from_str(url).map_err(|error| url_error(url, &error.to_string()))?;
+        let options = options
+            .application_name(&format!("pangaea-{module}"))
+            .options([("search_path", module)])
+            .disable_statement_logging();
+        Ok(Self::Postgres { options: Box::new(options), schema: module.to_owned() })
+    }
+}
+
+/// The name becomes a file's name and, on PostgreSQL, part of SQL texts that take no values.
+fn check_module_name(module: &str, url: &str) -> Result<(), JournalError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let starts_well = module.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    if starts_well && module.len() <= MODULE_NAME_BYTES_MAX && module.bytes().all(plain) {
+        return Ok(());
+    }
+    let reason = format!(
+        "the module's name {module:?} must start with a letter and have at most {MODULE_NAME_BYTES_MAX} lower-case \
+         letters, digits or _"
+    );
+    Err(url_error(url, &reason))
+}
+
+fn url_error(url: &str, reason: &str) -> JournalError {
+    // What stands before an @ may be a password.
+    let shown = match url.split_once(':') {
+        Some((scheme, _)) if url.contains('@') => format!("{scheme}:…"),
+        _ => url.to_owned(),
+    };
+    JournalError::Url { url: shown, reason: reason.to_owned() }
+}
+
+// === impl Place: connections ===
+
+impl Place {
+    /// Keeps a second writer out, where the lock is not the connection's own.
+    pub(crate) fn lock(&self) -> Result<Option<WriterLock>, JournalError> {
+        match self {
+            Self::SqliteFile { file, .. } => Ok(Some(WriterLock::File { _lock: LockFile::take(file)? })),
+            Self::SqliteMemory { writer, .. } => Ok(Some(WriterLock::Memory { _lock: MemoryLock::take(writer)? })),
+            Self::Postgres { .. } => Ok(None),
+        }
+    }
+
+    /// The pool's connections cannot write: no connection but the writer's does.
+    pub(crate) async fn pool(&self, connections_max: u32) -> Result<Pool, JournalError> {
+        match self {
+            Self::SqliteFile { options, .. } | Self::SqliteMemory { options, .. } => {
+                let options = options.as_ref().clone().pragma("query_only", "on");
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(connections_max)
+                    .min_connections(1)
+                    // A database in memory ends with its last connection, so none is ever closed for its age.
+                    .idle_timeout(None)
+                    .max_lifetime(None)
+                    .test_before_acquire(false)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_with(options)
+                    .await;
+                pool.map(Pool::Sqlite).map_err(|error| self.open_error(&error.to_string()))
+            }
+            Self::Postgres { options, .. } => {
+                // The pool would try again until its timeout and then report only that; one connection of our own first
+                // says what is wrong, at once.
+                self.connect().await?.close().await?;
+                let options = options.as_ref().clone().options([("default_transaction_read_only", "on")]);
+                let pool = PgPoolOptions::new()
+                    .max_connections(connections_max)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_lazy_with(options);
+                Ok(Pool::Postgres(pool))
+            }
+        }
+    }
+
+    /// A connection for the writer. On PostgreSQL it holds the advisory lock that elects the leader.
+    pub(crate) async fn connect_to_write(&self) -> Result<Connection, JournalError> {
+        let mut connection = self.connect().await?;
+        if let Self::Postgres { schema, .. } = self {
+            take_advisory_lock(&mut connection, schema).await?;
+        }
+        Ok(connection)
+    }
+
+    /// Makes the schema where it is not there yet. A role that may not create one works when someone else has.
+    pub(crate) async fn make_schema(&self, connection: &mut Connection) -> Result<(), JournalError> {
+        let Self::Postgres { schema, .. } = self else { return Ok(()) };
+        let known = Statement::new("SELECT 1 FROM pg_namespace WHERE nspname = ?").bind(schema.as_str());
+        if connection.fetch(&known).await?.is_empty() {
+            connection.raw(&format!("CREATE SCHEMA \"{schema}\"")).await?;
+        }
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<Connection, JournalError> {
+        let connected = async {
+            match self {
+                Self::SqliteFile { options, .. } | Self::SqliteMemory { options, .. } => {
+                    SqliteConnection::connect_with(options).await.map(Connection::Sqlite)
+                }
+                Self::Postgres { options, .. } => PgConnection::connect_with(options).await.map(Connection::Postgres),
+            }
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
+            Ok(connected) => connected.map_err(|error| self.open_error(&error.to_string())),
+            Err(_) => Err(self.open_error(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
+        }
+    }
+
+    fn open_error(&self, reason: &str) -> JournalError {
+        let url = match self {
+            Self::SqliteFile { file, .. } => file.display().to_string(),
+            Self::SqliteMemory { .. } => "sqlite::memory:".to_owned(),
+            // The URL may hold a password: name the place only.
+            Self::Postgres { options, .. } => {
+                format!("postgres://{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""))
+            }
+        };
+        JournalError::Open { url, reason: reason.to_owned() }
+    }
+}
+
+/// Elects the leader on PostgreSQL: the lock is the session's, so it ends with the connection.
+async fn take_advisory_lock(connection: &mut Connection, schema: &str) -> Result<(), JournalError> {
+    let statement = Statement::new("SELECT pg_try_advisory_lock(hashtextextended(?, 0))").bind(format!("pangaea/{schema}"));
+    let rows = connection.fetch(&statement).await?;
+    let taken: bool = rows.first().ok_or_else(|| JournalError::Decode("no answer to the lock".into()))?.get(0)?;
+    if taken { Ok(()) } else { Err(JournalError::Locked { what: format!("the PostgreSQL schema {schema}") }) }
+}

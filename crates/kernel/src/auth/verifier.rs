@@ -1,0 +1,86 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pangaea_contracts::Timestamp;
+use pangaea_journal::{Database, Statement};
+
+use super::jwt::{Claims, JwtError, decode, from_base64url};
+use crate::{Clock, Problem, ProblemKind};
+
+/// Keys kept in memory, at most; more are never published within a key's life.
+const KEYS_MAX: usize = 64;
+/// How long an unknown `kid` is not looked up again.
+const UNKNOWN_FOR_MS: i64 = 1_000;
+
+/// Checks access tokens against the keys in one module's database.
+#[derive(Clone)]
+pub struct TokenVerifier {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    keys: Arc<Mutex<Keys>>,
+}
+
+#[derive(Default)]
+struct Keys {
+    known: HashMap<String, Key>,
+    looked_up_at: Option<Timestamp>,
+}
+
+struct Key {
+    public_key: Vec<u8>,
+    not_after: Timestamp,
+}
+
+// === impl TokenVerifier ===
+
+impl TokenVerifier {
+    pub fn new(database: Database, clock: Arc<dyn Clock>) -> Self {
+        Self { database, clock, keys: Arc::default() }
+    }
+
+    /// # Errors
+    /// A 401 that says what is wrong with the token, or a 503 while the database is away.
+    pub async fn verify(&self, token: &str) -> Result<Claims, Problem> {
+        match self.check(token) {
+            Err(JwtError::UnknownKey(_)) if self.may_look_up() => {
+                self.load().await.map_err(|error| {
+                    tracing::warn!(%error, "token keys cannot be read");
+                    Problem::new(ProblemKind::Unavailable, "the token cannot be checked at the moment").with_retry_after(1)
+                })?;
+                self.check(token)
+            }
+            other => other,
+        }
+        .map_err(|error| Problem::new(ProblemKind::Unauthenticated, error.to_string()))
+    }
+
+    fn check(&self, token: &str) -> Result<Claims, JwtError> {
+        let now = self.clock.now();
+        decode(token, now, |key_id| {
+            let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.known.get(key_id).filter(|key| key.not_after > now).map(|key| key.public_key.clone())
+        })
+    }
+
+    /// Unknown keys are looked up once a second at most, so that made-up tokens do not reach the database.
+    fn may_look_up(&self) -> bool {
+        let now = self.clock.now();
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = keys.looked_up_at.is_none_or(|last| now.millis_since(last) >= UNKNOWN_FOR_MS) || keys.known.is_empty();
+        if due {
+            keys.looked_up_at = Some(now);
+        }
+        due
+    }
+
+    async fn load(&self) -> Result<(), pangaea_journal::JournalError> {
+        let sql = format!("SELECT key_id, public_key, not_after FROM token_key ORDER BY not_after DESC LIMIT {KEYS_MAX}");
+        let mut known = HashMap::new();
+        for row in self.database.fetch(Statement::new(sql)).await? {
+            let public_key = from_base64url(&row.get::<String>(1)?).unwrap_or_default();
+            known.insert(row.get(0)?, Key { public_key, not_after: row.get(2)? });
+        }
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).known = known;
+        Ok(())
+    }
+}

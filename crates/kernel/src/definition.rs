@@ -1,0 +1,311 @@
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use pangaea_contracts::{Kind, Message, Subject};
+use pangaea_journal::{IntoKey, JournalError, Migration, Record, Value, Writer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::http::Edge;
+use crate::{Answer, Cx, Effect, ErasedPerformer, Failure, Input, Performed, Performer};
+
+/// A module: what it is, what it serves over HTTP, and what it does when its host has started.
+pub trait Module: Send + Sync + 'static {
+    /// Everything the runtime needs to know; called once.
+    fn define(&self) -> Definition;
+
+    /// Routes under the module's own prefixes. Every operation carries an `x-access` extension.
+    fn routes(&self) -> OpenApiRouter<Edge>;
+
+    /// Commands admitted at every start, under fixed ids, so that they act once in the life of a store.
+    fn seed(&self) -> Vec<Input> {
+        Vec::new()
+    }
+
+    /// Work at the edge after the start, e.g. making sure that a signing key exists.
+    fn start(&self, edge: Edge) -> BoxFuture<'_, Result<(), String>> {
+        let _ = edge;
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// What a module declares. From this alone come routing, streams, topology and permissions.
+pub struct Definition {
+    name: &'static str,
+    migrations: Vec<Migration>,
+    handlers: BTreeMap<&'static str, Registered>,
+    says: BTreeSet<&'static str>,
+    performers: BTreeMap<&'static str, ErasedPerformer>,
+    settings: SettingsType,
+    faults: Vec<String>,
+}
+
+/// A handler of one subject.
+#[derive(Clone)]
+pub struct Registered {
+    pub subject: &'static str,
+    pub(crate) run: Run,
+    pub(crate) wants: Option<Wants>,
+}
+
+pub(crate) type Run = Arc<dyn for<'a> Fn(&'a mut Cx, &str) -> BoxFuture<'a, Result<Option<Answer>, Failure>> + Send + Sync>;
+pub(crate) type Wants = Arc<dyn Fn(&str, &mut Keys) + Send + Sync>;
+type ParseSettings = fn(&serde_json::Value) -> Result<Arc<dyn Any + Send + Sync>, String>;
+
+struct SettingsType {
+    parse: ParseSettings,
+    default: serde_json::Value,
+}
+
+/// The rows that the inputs of a batch will want, so that each table is read once.
+#[derive(Default)]
+pub struct Keys(BTreeMap<&'static str, (Load, Vec<Vec<Value>>)>);
+
+type Load = for<'a> fn(&'a mut Writer, Vec<Vec<Value>>) -> BoxFuture<'a, Result<(), JournalError>>;
+
+/// An `async fn(&mut Cx, M) -> Result<R, Failure>`.
+pub trait Handler<'a, M, R>: Send + Sync + 'static {
+    fn call(&self, cx: &'a mut Cx, message: M) -> BoxFuture<'a, Result<R, Failure>>;
+}
+
+impl<'a, M, R, F, Fut> Handler<'a, M, R> for F
+where
+    F: Fn(&'a mut Cx, M) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, Failure>> + Send + 'a,
+{
+    fn call(&self, cx: &'a mut Cx, message: M) -> BoxFuture<'a, Result<R, Failure>> {
+        Box::pin(self(cx, message))
+    }
+}
+
+// === impl Definition: building ===
+
+impl Definition {
+    /// A module that keeps the published token keys, as every module does, and nothing else yet.
+    pub fn new(name: &'static str) -> Self {
+        let definition = Self {
+            name,
+            migrations: vec![crate::settings::MIGRATION],
+            handlers: BTreeMap::new(),
+            says: BTreeSet::new(),
+            performers: BTreeMap::new(),
+            settings: SettingsType { parse: |_| Ok(Arc::new(())), default: serde_json::Value::Null },
+            faults: Vec::new(),
+        };
+        if name == crate::auth::KEY_SOURCE { definition } else { definition.on(crate::auth::key_published) }
+    }
+
+    #[must_use]
+    pub fn migrations(mut self, migrations: &[Migration]) -> Self {
+        self.migrations.extend_from_slice(migrations);
+        self
+    }
+
+    /// Configured values that can change a decision. Handlers read them with `cx.settings::<T>()`.
+    #[must_use]
+    pub fn settings<T>(mut self) -> Self
+    where
+        T: Serialize + DeserializeOwned + Default + Send + Sync + 'static,
+    {
+        self.settings = SettingsType {
+            parse: |value| {
+                let settings: T = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+                Ok(Arc::new(settings))
+            },
+            default: serde_json::to_value(T::default()).unwrap_or_default(),
+        };
+        self
+    }
+
+    /// A command from HTTP (an `rpc` subject under this module's name); the answer is stored.
+    #[must_use]
+    pub fn command<M: Message>(mut self, handler: impl for<'a> Handler<'a, M, Answer>) -> Self {
+        self.expect::<M>(&[Kind::Request], true);
+        self.register::<M>(Arc::new(move |cx, payload| match decode::<M>(payload) {
+            Ok(message) => {
+                let future = handler.call(cx, message);
+                Box::pin(async move { future.await.map(Some) })
+            }
+            Err(failure) => Box::pin(async { Err(failure) }),
+        }))
+    }
+
+    /// An event of any module, or a command from another module to this one.
+    #[must_use]
+    pub fn on<M: Message>(mut self, handler: impl for<'a> Handler<'a, M, ()>) -> Self {
+        self.expect::<M>(&[Kind::Event, Kind::Command], false);
+        self.register_plain::<M, M>(handler)
+    }
+
+    /// A timer of this module that has come due.
+    #[must_use]
+    pub fn timer<M: Message>(mut self, handler: impl for<'a> Handler<'a, M, ()>) -> Self {
+        self.expect::<M>(&[Kind::Timer], true);
+        self.says.insert(M::SUBJECT);
+        self.register_plain::<M, M>(handler)
+    }
+
+    /// An effect of this module: who performs it, and what is done with its result.
+    #[must_use]
+    pub fn effect<E: Effect>(
+        mut self,
+        performer: Arc<dyn Performer<E>>,
+        handler: impl for<'a> Handler<'a, Performed<E>, ()>,
+    ) -> Self {
+        self.expect::<E>(&[Kind::Effect], true);
+        self.says.insert(E::SUBJECT);
+        self.performers.insert(E::SUBJECT, ErasedPerformer::new(performer));
+        self.register_plain::<E, Performed<E>>(handler)
+    }
+
+    /// Declares an event of this module.
+    #[must_use]
+    pub fn emits<M: Message>(mut self) -> Self {
+        self.expect::<M>(&[Kind::Event], true);
+        self.says.insert(M::SUBJECT);
+        self
+    }
+
+    /// Declares a command of this module to another one.
+    #[must_use]
+    pub fn sends<M: Message>(mut self) -> Self {
+        self.expect::<M>(&[Kind::Command], true);
+        self.says.insert(M::SUBJECT);
+        self
+    }
+
+    /// Names the rows that a message's handler will want.
+    #[must_use]
+    pub fn wants<M: Message>(mut self, keys: impl Fn(&M, &mut Keys) + Send + Sync + 'static) -> Self {
+        match self.handlers.get_mut(M::SUBJECT) {
+            Some(registered) => {
+                registered.wants = Some(Arc::new(move |payload, wanted| {
+                    if let Ok(message) = serde_json::from_str::<M>(payload) {
+                        keys(&message, wanted);
+                    }
+                }));
+            }
+            None => self.faults.push(format!("{} has keys but no handler", M::SUBJECT)),
+        }
+        self
+    }
+
+    fn register_plain<M: Message, P: DeserializeOwned + Send + 'static>(
+        self,
+        handler: impl for<'a> Handler<'a, P, ()>,
+    ) -> Self {
+        self.register::<M>(Arc::new(move |cx, payload| match decode::<P>(payload) {
+            Ok(message) => {
+                let future = handler.call(cx, message);
+                Box::pin(async move { future.await.map(|()| None) })
+            }
+            Err(failure) => Box::pin(async { Err(failure) }),
+        }))
+    }
+
+    fn register<M: Message>(mut self, run: Run) -> Self {
+        if self.handlers.insert(M::SUBJECT, Registered { subject: M::SUBJECT, run, wants: None }).is_some() {
+            self.faults.push(format!("{} has two handlers", M::SUBJECT));
+        }
+        self
+    }
+
+    fn expect<M: Message>(&mut self, kinds: &[Kind], own: bool) {
+        let fault = match Subject::parse(M::SUBJECT) {
+            Err(error) => Some(error.to_string()),
+            Ok(subject) if !kinds.contains(&subject.kind) => Some(format!("{} is of the wrong kind here", M::SUBJECT)),
+            Ok(subject) if own && subject.owner != self.name => Some(format!("{} is not {}'s to declare", M::SUBJECT, self.name)),
+            Ok(subject) if !own && subject.target.as_deref().is_some_and(|target| target != self.name) => {
+                Some(format!("{} is addressed to another module than {}", M::SUBJECT, self.name))
+            }
+            Ok(_) => None,
+        };
+        self.faults.extend(fault);
+    }
+}
+
+fn decode<M: DeserializeOwned>(payload: &str) -> Result<M, Failure> {
+    serde_json::from_str(payload).map_err(|error| Failure::poison(format!("cannot decode: {error}")))
+}
+
+// === impl Definition: reading ===
+
+impl Definition {
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn all_migrations(&self) -> &[Migration] {
+        &self.migrations
+    }
+
+    pub fn handler(&self, subject: &str) -> Option<&Registered> {
+        self.handlers.get(subject)
+    }
+
+    pub fn performer(&self, subject: &str) -> Option<&ErasedPerformer> {
+        self.performers.get(subject)
+    }
+
+    pub fn says(&self, subject: &str) -> bool {
+        self.says.contains(subject)
+    }
+
+    /// Subjects read from logs, by the module that speaks them.
+    pub fn consumed(&self) -> BTreeMap<String, BTreeSet<&'static str>> {
+        let mut sources: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
+        for subject in self.handlers.keys() {
+            if let Ok(parsed) = Subject::parse(subject) {
+                if matches!(parsed.kind, Kind::Event | Kind::Command) {
+                    sources.entry(parsed.owner).or_default().insert(subject);
+                }
+            }
+        }
+        sources
+    }
+
+    /// Every subject this module handles.
+    pub fn handled(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.handlers.keys().copied()
+    }
+
+    /// Every subject this module may say, timers and effects included.
+    pub fn said(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.says.iter().copied()
+    }
+
+    pub fn default_settings(&self) -> &serde_json::Value {
+        &self.settings.default
+    }
+
+    /// # Errors
+    /// Says which field is wrong.
+    pub fn parse_settings(&self, value: &serde_json::Value) -> Result<Arc<dyn Any + Send + Sync>, String> {
+        (self.settings.parse)(value)
+    }
+
+    /// What is wrong with this declaration; the host refuses to start with any.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+}
+
+// === impl Keys ===
+
+impl Keys {
+    pub fn want<R: Record>(&mut self, key: impl IntoKey) {
+        let load: Load = |writer, keys| Box::pin(writer.prefetch::<R>(keys));
+        self.0.entry(R::TABLE).or_insert_with(|| (load, Vec::new())).1.push(key.into_key());
+    }
+
+    pub(crate) async fn load(self, writer: &mut Writer) -> Result<(), JournalError> {
+        for (load, keys) in self.0.into_values() {
+            load(writer, keys).await?;
+        }
+        Ok(())
+    }
+}

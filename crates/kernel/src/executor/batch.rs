@@ -1,0 +1,318 @@
+//! What one transaction does with each piece of work.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use pangaea_contracts::Timestamp;
+use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError};
+
+use super::{Done, Executor, Work, timer_input};
+use crate::outputs::{Outputs, TimerChange};
+use crate::settings::SettingsRow;
+use crate::{Answer, Failure, Input, InputKind, Keys, Problem, ProblemKind};
+
+/// Why a batch did not commit.
+pub(super) enum Abort {
+    Journal(JournalError),
+    /// An input failed by itself.
+    Poison(String),
+}
+
+/// What is gathered while a batch runs, and dropped when it does not commit.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) done: Vec<Done>,
+    pub(super) effects: Vec<EffectRow>,
+    pub(super) effects_ended: Vec<String>,
+    pub(super) cursors: BTreeMap<String, CursorRow>,
+    pub(super) parked: Vec<String>,
+    pub(super) answers: HashMap<String, (String, Answer)>,
+    pub(super) timers_changed: HashSet<(String, String)>,
+    pub(super) next_timer: Option<Timestamp>,
+    pub(super) timers_fired: u32,
+    pub(super) refusals_after_write: u32,
+}
+
+// === impl Executor: the parts of a batch ===
+
+impl Executor {
+    pub(super) async fn fire_timers(&mut self, batch: &mut Batch, now: Timestamp, timers_max: usize) -> Result<(), Abort> {
+        let due = self.cx.writer.timers_due(now, timers_max).await?;
+        let all = due.len() < timers_max;
+        batch.next_timer = if all { self.cx.writer.next_timer_after(now).await? } else { Some(now) };
+        for timer in due {
+            let name = (timer.key.clone(), timer.subject.clone());
+            if batch.timers_changed.contains(&name) {
+                continue;
+            }
+            let input = timer_input(&timer);
+            self.cx.writer.cancel_timer(&timer.key, &timer.subject);
+            batch.timers_fired += 1;
+            self.input(batch, &input, now).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn look_up_commands(&mut self, batch: &mut Batch, work: &[Work]) -> Result<(), Abort> {
+        let ids: Vec<String> = work
+            .iter()
+            .filter_map(|one| match one {
+                Work::Input(input) if input.is_command() => Some(input.id.clone()),
+                _ => None,
+            })
+            .collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        for recorded in self.cx.writer.recorded(&ids).await? {
+            let answer = recorded.answer.as_deref().map(serde_json::from_str).transpose();
+            let answer = answer.map_err(|error| JournalError::Decode(error.to_string()))?;
+            let answer = answer.unwrap_or_else(|| Answer::empty(200));
+            batch.answers.insert(recorded.id, (recorded.fingerprint.unwrap_or_default(), answer));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn prefetch(&mut self, work: &[Work]) -> Result<(), Abort> {
+        let mut keys = Keys::default();
+        for one in work {
+            let Work::Input(input) = one else { continue };
+            if let Some(wants) = self.cx.definition.handler(&input.subject).and_then(|handler| handler.wants.clone()) {
+                wants(&input.payload, &mut keys);
+            }
+        }
+        Ok(keys.load(&mut self.cx.writer).await?)
+    }
+
+    pub(super) fn advance(
+        &mut self,
+        batch: &mut Batch,
+        source: &str,
+        log_id: &str,
+        after: u64,
+        position: u64,
+        message_id: &str,
+    ) -> Done {
+        match self.follows(batch, source, log_id, after, position) {
+            Some(done) => done,
+            None => {
+                self.move_cursor(batch, source, log_id, position, message_id);
+                Done::Handled
+            }
+        }
+    }
+
+    /// `None` when the range follows this module's cursor for the source.
+    fn follows(&self, batch: &Batch, source: &str, log_id: &str, after: u64, position: u64) -> Option<Done> {
+        let Some(cursor) = batch.cursors.get(source).or_else(|| self.cursors.get(source)) else {
+            return (after > 0).then_some(Done::Gap { expected_after: 0 });
+        };
+        if cursor.log_id != log_id {
+            return Some(Done::LogReset { expected: cursor.log_id.clone() });
+        }
+        if position <= cursor.position {
+            return Some(Done::Duplicate);
+        }
+        (after > cursor.position).then_some(Done::Gap { expected_after: cursor.position })
+    }
+
+    pub(super) fn move_cursor(&mut self, batch: &mut Batch, source: &str, log_id: &str, position: u64, message_id: &str) {
+        let row = CursorRow {
+            reader: self.cx.definition.name().to_owned(),
+            source: source.to_owned(),
+            log_id: log_id.to_owned(),
+            position,
+            message_id: message_id.to_owned(),
+        };
+        self.cx.writer.move_cursor(row.clone());
+        batch.cursors.insert(source.to_owned(), row);
+    }
+
+    pub(super) fn try_again(&mut self, batch: &mut Batch, effect_id: &str, expires_at: Timestamp) -> Done {
+        let current = batch.effects.iter().rev().find(|row| row.id == effect_id).or_else(|| self.effects.get(effect_id));
+        let Some(row) = current else { return Done::Tried(None) };
+        let row = EffectRow { tries: row.tries + 1, try_expires_at: expires_at, ..row.clone() };
+        self.cx.writer.write_effect(row.clone());
+        batch.effects.push(row.clone());
+        Done::Tried(Some(row))
+    }
+
+    pub(super) async fn input(&mut self, batch: &mut Batch, input: &Input, now: Timestamp) -> Result<Done, Abort> {
+        if let Some(done) = self.admit(batch, input, now)? {
+            return Ok(done);
+        }
+        let mark = self.cx.writer.mark();
+        self.cx.input = input.clone();
+        self.cx.now = now;
+        self.cx.outputs = Outputs::default();
+        let failure = match self.handle(input).await {
+            Ok(answer) => {
+                self.write_outputs(batch);
+                self.record(batch, input, now, answer.clone());
+                return Ok(answer.map_or(Done::Handled, Done::Answered));
+            }
+            Err(failure) => failure,
+        };
+        let used_sql = self.cx.outputs.used_sql;
+        self.cx.outputs = Outputs::default();
+        match failure {
+            Failure::Transient(error) | Failure::Superseded(error) => Err(Abort::Journal(error)),
+            Failure::Refusal(problem) if input.is_command() && !(used_sql && self.cx.writer.changed_since(mark)) => {
+                if self.cx.writer.changed_since(mark) {
+                    batch.refusals_after_write += 1;
+                    self.cx.writer.rollback_to(mark);
+                }
+                let answer = Answer::from(*problem);
+                self.record(batch, input, now, Some(answer.clone()));
+                Ok(Done::Answered(answer))
+            }
+            Failure::Refusal(problem) => {
+                let reason = format!("refused, but there is nobody to answer, or SQL had been written: {problem}");
+                Err(Abort::Poison(reason))
+            }
+            Failure::Poison(reason) => Err(Abort::Poison(reason)),
+        }
+    }
+
+    /// Whether the input needs no handler: a repeat, out of its place, or parked behind a dead letter.
+    fn admit(&mut self, batch: &mut Batch, input: &Input, now: Timestamp) -> Result<Option<Done>, Abort> {
+        let parked = self.parked.contains_key(&input.key) || batch.parked.contains(&input.key);
+        match &input.kind {
+            InputKind::Command { fingerprint } => {
+                if let Some((first, answer)) = batch.answers.get(&input.id) {
+                    let answer = if first == fingerprint { replayed(answer) } else { key_reused() };
+                    return Ok(Some(Done::Answered(answer)));
+                }
+                return Ok(parked.then(|| Done::Answered(parked_answer())));
+            }
+            InputKind::Delivery { source, log_id, after, position } => {
+                if let Some(done) = self.follows(batch, source, log_id, *after, *position) {
+                    return Ok(Some(done));
+                }
+                self.move_cursor(batch, source, log_id, *position, &input.id);
+            }
+            InputKind::EffectResult { effect_id } => {
+                let ended = batch.effects_ended.contains(effect_id);
+                if ended || !self.effects.contains_key(effect_id) {
+                    return Ok(Some(Done::Duplicate));
+                }
+                self.cx.writer.end_effect(effect_id);
+                batch.effects_ended.push(effect_id.clone());
+            }
+            InputKind::Timer | InputKind::Settings => {}
+        }
+        if parked && input.kind != InputKind::Settings {
+            let letter = self.dead_letter(input, DeadLetterState::Parked, "waits behind a dead letter of its key", 0, now)?;
+            self.cx.writer.write_dead_letter(letter);
+            batch.parked.push(input.key.clone());
+            return Ok(Some(Done::Dead));
+        }
+        Ok(None)
+    }
+
+    /// Calls the handler; a panic in it is poison.
+    async fn handle(&mut self, input: &Input) -> Result<Option<Answer>, Failure> {
+        if input.kind == InputKind::Settings {
+            let value = serde_json::from_str(&input.payload).map_err(|error| Failure::poison(error.to_string()))?;
+            self.cx.settings = self.cx.definition.parse_settings(&value).map_err(Failure::Poison)?;
+            self.cx.writer.put(SettingsRow { name: SettingsRow::NAME.to_owned(), value: input.payload.clone() });
+            return Ok(None);
+        }
+        let Some(run) = self.cx.definition.handler(&input.subject).map(|handler| handler.run.clone()) else {
+            return Err(Failure::poison(format!("there is no handler for {}", input.subject)));
+        };
+        let outcome = AssertUnwindSafe(run(&mut self.cx, &input.payload)).catch_unwind().await;
+        let answer = outcome.map_err(|panic| Failure::poison(format!("the handler panicked: {}", panic_text(&*panic))))??;
+        match self.cx.outputs.fault.take() {
+            Some(fault) => Err(Failure::Poison(fault)),
+            None => Ok(answer),
+        }
+    }
+
+    fn write_outputs(&mut self, batch: &mut Batch) {
+        let outputs = std::mem::take(&mut self.cx.outputs);
+        outputs.messages.into_iter().for_each(|message| self.cx.writer.append_outbox(message));
+        for change in outputs.timers {
+            match change {
+                TimerChange::Set(row) => {
+                    batch.next_timer = Some(batch.next_timer.map_or(row.due_at, |next| next.min(row.due_at)));
+                    batch.timers_changed.insert((row.key.clone(), row.subject.clone()));
+                    self.cx.writer.set_timer(row);
+                }
+                TimerChange::Cancel { key, subject } => {
+                    self.cx.writer.cancel_timer(&key, &subject);
+                    batch.timers_changed.insert((key, subject));
+                }
+            }
+        }
+        for effect in outputs.effects {
+            self.cx.writer.write_effect(effect.clone());
+            batch.effects.push(effect);
+        }
+    }
+
+    /// The input's row of the inbox: with it the input has happened.
+    fn record(&mut self, batch: &mut Batch, input: &Input, now: Timestamp, answer: Option<Answer>) {
+        let fingerprint = match &input.kind {
+            InputKind::Command { fingerprint } => Some(fingerprint.clone()),
+            _ => None,
+        };
+        if let (Some(fingerprint), Some(answer)) = (&fingerprint, &answer) {
+            batch.answers.insert(input.id.clone(), (fingerprint.clone(), answer.clone()));
+        }
+        if self.careful_left > 0 {
+            self.cx.writer.end_attempts(&input.id);
+        }
+        let source = match &input.kind {
+            InputKind::Delivery { source, position, .. } => Some((source.clone(), *position)),
+            _ => None,
+        };
+        for secret in &input.secrets {
+            if answer.as_ref().is_none_or(Answer::is_success) {
+                self.cx.writer.write_secret(secret.clone());
+            }
+        }
+        self.cx.writer.append_inbox(InboxRow {
+            id: input.id.clone(),
+            subject: input.subject.clone(),
+            key: input.key.clone(),
+            source,
+            causation_id: input.causation_id.clone(),
+            correlation_id: input.correlation_id.clone(),
+            actor: input.actor.clone(),
+            admitted_at: now,
+            traceparent: input.traceparent.clone(),
+            payload: input.payload.clone(),
+            fingerprint,
+            answer: answer.and_then(|answer| serde_json::to_string(&answer).ok()),
+            code_version: self.code_version.clone(),
+        });
+    }
+}
+
+/// A stored answer, marked as such: nothing was done again.
+fn replayed(answer: &Answer) -> Answer {
+    answer.clone().with_header("idempotent-replayed", "true")
+}
+
+fn key_reused() -> Answer {
+    let detail = "use a new key for a new request, or send the first request again unchanged";
+    Answer::from(Problem::new(ProblemKind::IdempotencyKeyReused, detail))
+}
+
+fn parked_answer() -> Answer {
+    let detail = "an earlier message for it could not be handled; an operator has to redrive or abandon it";
+    Answer::from(Problem::new(ProblemKind::Parked, detail).with_retry_after(60))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+impl From<JournalError> for Abort {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}

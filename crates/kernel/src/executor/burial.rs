@@ -1,0 +1,86 @@
+//! Dead letters: what cannot be handled is taken out of the way, and nothing of it is lost.
+
+use std::sync::Arc;
+
+use pangaea_contracts::Timestamp;
+use pangaea_journal::{DeadLetterRow, DeadLetterState, JournalError};
+
+use super::batch::{Abort, Batch};
+use super::{BatchResult, Done, Executor, ExecutorError};
+use crate::{Answer, Input, InputKind, Problem, ProblemKind};
+
+// === impl Executor: dead letters ===
+
+impl Executor {
+    /// Takes a failing input out of the way: a dead letter, in the transaction that moves the cursor behind it.
+    pub(super) async fn bury(&mut self, input: &Input, reason: &str, attempts: u32, now: Timestamp) -> Result<BatchResult, ExecutorError> {
+        tracing::error!(
+            module = self.cx.definition.name(), subject = %input.subject, key = %input.key, id = %input.id, attempts, reason,
+            "dead letter"
+        );
+        match self.bury_in_transaction(input, reason, attempts, now).await {
+            Ok(result) => Ok(result),
+            Err(Abort::Journal(error)) => Err(self.give_back(error).await),
+            Err(Abort::Poison(reason)) => Err(self.give_back(JournalError::Decode(reason)).await),
+        }
+    }
+
+    async fn bury_in_transaction(
+        &mut self,
+        input: &Input,
+        reason: &str,
+        attempts: u32,
+        now: Timestamp,
+    ) -> Result<BatchResult, Abort> {
+        self.cx.writer.begin().await?;
+        let mut batch = Batch { next_timer: self.next_timer, ..Batch::default() };
+        match &input.kind {
+            InputKind::Delivery { source, log_id, position, .. } => {
+                self.move_cursor(&mut batch, source, log_id, *position, &input.id);
+            }
+            InputKind::EffectResult { effect_id } => {
+                self.cx.writer.end_effect(effect_id);
+                batch.effects_ended.push(effect_id.clone());
+            }
+            InputKind::Timer => self.cx.writer.cancel_timer(&input.key, &input.subject),
+            InputKind::Command { .. } | InputKind::Settings => {}
+        }
+        let done = if input.is_command() {
+            // A caller is there to be told; nothing is lost by forgetting the command, and a repeat may succeed.
+            Done::Answered(Answer::from(Problem::new(ProblemKind::Internal, "this request could not be handled; it has been logged")))
+        } else {
+            let letter = self.dead_letter(input, DeadLetterState::Dead, reason, attempts, now)?;
+            self.cx.writer.write_dead_letter(letter);
+            batch.parked.push(input.key.clone());
+            Done::Dead
+        };
+        self.cx.writer.end_attempts(&input.id);
+        batch.done.push(done);
+        let log = self.cx.writer.commit().await?.into_iter().map(Arc::new).collect();
+        Ok(self.committed(batch, log))
+    }
+
+    pub(super) fn dead_letter(
+        &self,
+        input: &Input,
+        state: DeadLetterState,
+        error: &str,
+        attempts: u32,
+        now: Timestamp,
+    ) -> Result<DeadLetterRow, Abort> {
+        let text = serde_json::to_string(input).map_err(|error| JournalError::Decode(error.to_string()))?;
+        let cause: String = error.chars().filter(|character| !character.is_ascii_digit()).collect();
+        Ok(DeadLetterRow {
+            id: input.id.clone(),
+            position: self.cx.writer.next_inbox_position(),
+            state,
+            subject: input.subject.clone(),
+            key: input.key.clone(),
+            input: text,
+            error: error.to_owned(),
+            fingerprint: pangaea_contracts::digest_text(&[input.subject.as_bytes(), cause.as_bytes()], 12),
+            attempts,
+            died_at: now,
+        })
+    }
+}

@@ -1,0 +1,347 @@
+mod batch;
+mod burial;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use pangaea_contracts::{Envelope, Timestamp};
+use pangaea_journal::{CursorRow, EffectRow, JournalError, TimerRow, Writer};
+
+use self::batch::{Abort, Batch};
+use crate::outputs::Outputs;
+use crate::settings::SettingsRow;
+use crate::{Answer, Cx, Definition, Input, InputKind};
+
+/// Tries of an input that fails by itself, before it becomes a dead letter.
+const ATTEMPTS_MAX: u32 = 3;
+/// After an unclean stop, this many inputs run alone with their attempts recorded: at least one full batch.
+const CAREFUL_INPUTS: u32 = 256;
+/// Timers taken into one batch, at most.
+const TIMERS_PER_BATCH: usize = 64;
+
+/// Runs a module: work in, one commit out. It holds the module's only writer and knows neither tasks nor queues.
+///
+/// A batch is one optimistic group commit. Where an input fails by itself, the batch is undone and every input of it runs
+/// alone, which is safe because handlers are deterministic.
+pub struct Executor {
+    cx: Cx,
+    cursors: BTreeMap<String, CursorRow>,
+    /// Keys with dead letters, and how many.
+    parked: HashMap<String, u32>,
+    /// Effects without a result.
+    effects: HashMap<String, EffectRow>,
+    next_timer: Option<Timestamp>,
+    careful_left: u32,
+    code_version: String,
+}
+
+/// One thing for the writer to do.
+#[derive(Clone, Debug)]
+pub enum Work {
+    Input(Input),
+    /// Everything in a source's log up to here was not for this reader.
+    Advance { source: String, log_id: String, after: u64, position: u64, message_id: String },
+    /// Another try of an effect begins; it is recorded before the call.
+    Try { effect_id: String, expires_at: Timestamp },
+    /// Secrets to write or remove outside any input, e.g. expired ones.
+    Secrets(Vec<pangaea_journal::SecretRow>),
+}
+
+/// What became of one piece of work.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    Answered(Answer),
+    Handled,
+    /// Seen before, or no longer wanted; nothing was done.
+    Duplicate,
+    /// Became a dead letter, or waits behind one.
+    Dead,
+    /// The delivery does not follow the cursor: read again from the cursor.
+    Gap { expected_after: u64 },
+    /// The source's log is another history than the one this cursor is of.
+    LogReset { expected: String },
+    Tried(Option<EffectRow>),
+}
+
+/// What a commit brought.
+#[derive(Debug, Default)]
+pub struct BatchResult {
+    /// In the order of the work.
+    pub done: Vec<Done>,
+    /// The new end of the log.
+    pub log: Vec<Arc<Envelope>>,
+    /// Effects to perform; their first try is already recorded.
+    pub effects: Vec<EffectRow>,
+    pub timers_fired: u32,
+    pub refusals_after_write: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// Try the same work again later.
+    #[error("{0}")]
+    Transient(JournalError),
+    /// Stop leading.
+    #[error("{0}")]
+    Fatal(JournalError),
+}
+
+// === impl BatchResult ===
+
+impl BatchResult {
+    fn absorb(&mut self, part: BatchResult) {
+        self.done.extend(part.done);
+        self.log.extend(part.log);
+        self.effects.extend(part.effects);
+        self.timers_fired += part.timers_fired;
+        self.refusals_after_write += part.refusals_after_write;
+    }
+}
+
+// === impl Executor ===
+
+impl Executor {
+    /// Takes over a module's state from its writer.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or the settings are not of the module's type.
+    pub async fn new(
+        writer: Writer,
+        definition: Arc<Definition>,
+        code_version: &str,
+    ) -> Result<Self, JournalError> {
+        let database = writer.database().clone();
+        let cursors = database.cursors().await?.into_iter().map(|row| (row.source.clone(), row)).collect();
+        let mut parked = HashMap::new();
+        for letter in database.dead_letters(100_000).await? {
+            *parked.entry(letter.key).or_insert(0) += 1;
+        }
+        let mut effects: HashMap<String, EffectRow> = HashMap::new();
+        let mut after = String::new();
+        loop {
+            let page = database.effects_pending(&after, 1_000).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.id);
+            effects.extend(page.into_iter().map(|row| (row.id.clone(), row)));
+        }
+        let next_timer = database.next_timer().await?;
+        let careful_left = if writer.head().previous_stop_clean { 0 } else { CAREFUL_INPUTS };
+        let stored = SettingsRow::stored(&database).await?;
+        let value = stored.unwrap_or_else(|| definition.default_settings().clone());
+        let settings = definition.parse_settings(&value).map_err(JournalError::Decode)?;
+        let cx = Cx {
+            now: writer.head().last_time,
+            writer,
+            definition,
+            settings,
+            input: Input::nothing(),
+            outputs: Outputs::default(),
+        };
+        Ok(Self { cx, cursors, parked, effects, next_timer, careful_left, code_version: code_version.to_owned() })
+    }
+
+    pub fn writer(&self) -> &Writer {
+        &self.cx.writer
+    }
+
+    /// How far this module has read `source`.
+    pub fn cursor(&self, source: &str) -> Option<&CursorRow> {
+        self.cursors.get(source)
+    }
+
+    pub fn cursors(&self) -> impl Iterator<Item = &CursorRow> {
+        self.cursors.values()
+    }
+
+    /// When [`Executor::run`] should be called next even if no work has come.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.next_timer
+    }
+
+    /// Effects without a result: performed again after a start.
+    pub fn effects(&self) -> impl Iterator<Item = &EffectRow> {
+        self.effects.values()
+    }
+
+    pub fn dead_letters(&self) -> u32 {
+        self.parked.values().sum()
+    }
+
+    /// Notes a clean stop and gives the connection back.
+    ///
+    /// # Errors
+    /// When the note cannot be written.
+    pub async fn stop(self) -> Result<(), JournalError> {
+        self.cx.writer.stop().await
+    }
+
+    /// Runs a batch to its commit. Timers that are due at `now` come first.
+    ///
+    /// # Errors
+    /// [`ExecutorError::Transient`]: nothing was committed, try the same work again. [`ExecutorError::Fatal`]: stop.
+    pub async fn run(&mut self, work: &[Work], now: Timestamp) -> Result<BatchResult, ExecutorError> {
+        let now = now.max(self.cx.writer.head().last_time);
+        if self.careful_left > 0 {
+            self.careful_left = self.careful_left.saturating_sub(work.len().max(1) as u32);
+            return self.run_singly(work, now, true).await;
+        }
+        match self.attempt(work, now, TIMERS_PER_BATCH).await {
+            Ok(result) => Ok(result),
+            Err(Abort::Journal(JournalError::Constraint(_)) | Abort::Poison(_)) => {
+                self.undo().await?;
+                self.run_singly(work, now, false).await
+            }
+            Err(Abort::Journal(error)) => Err(self.give_back(error).await),
+        }
+    }
+
+    /// Every piece of work in a transaction of its own; what fails alone becomes a dead letter.
+    async fn run_singly(&mut self, work: &[Work], now: Timestamp, record: bool) -> Result<BatchResult, ExecutorError> {
+        let mut result = BatchResult::default();
+        for _ in 0..TIMERS_PER_BATCH {
+            if self.next_timer.is_none_or(|due| due > now) {
+                break;
+            }
+            let fired = self.run_one_alone(None, now, record).await?;
+            result.absorb(BatchResult { done: Vec::new(), ..fired });
+        }
+        for one in work {
+            let part = self.run_one_alone(Some(one.clone()), now, record).await?;
+            result.absorb(part);
+        }
+        Ok(result)
+    }
+
+    /// `None` stands for the first timer that is due.
+    async fn run_one_alone(&mut self, one: Option<Work>, now: Timestamp, record: bool) -> Result<BatchResult, ExecutorError> {
+        let work: Vec<Work> = one.into_iter().collect();
+        let input = match work.first() {
+            Some(Work::Input(input)) => Some(input.clone()),
+            _ => None,
+        };
+        let mut attempts = 0;
+        if let (true, Some(input)) = (record, &input) {
+            let noted = self.cx.writer.record_attempt(&input.id).await;
+            attempts = match noted {
+                Ok(attempts) => attempts - 1,
+                Err(error) => return Err(self.give_back(error).await),
+            };
+            if attempts >= ATTEMPTS_MAX {
+                let reason = "the process was killed each time while this input ran";
+                return self.bury(input, reason, attempts, now).await;
+            }
+        }
+        loop {
+            attempts += 1;
+            let reason = match self.attempt(&work, now, usize::from(work.is_empty())).await {
+                Ok(result) => return Ok(result),
+                Err(Abort::Journal(JournalError::Constraint(reason)) | Abort::Poison(reason)) => reason,
+                Err(Abort::Journal(error)) => return Err(self.give_back(error).await),
+            };
+            self.undo().await?;
+            if attempts < ATTEMPTS_MAX {
+                continue;
+            }
+            let dying = match &input {
+                Some(input) => input.clone(),
+                None => match self.first_timer_due(now).await? {
+                    Some(timer) => timer_input(&timer),
+                    None => return Ok(BatchResult::default()),
+                },
+            };
+            return self.bury(&dying, &reason, attempts, now).await;
+        }
+    }
+
+    async fn first_timer_due(&mut self, now: Timestamp) -> Result<Option<TimerRow>, ExecutorError> {
+        let due = self.cx.writer.database().timers_due(now, 1).await.map_err(ExecutorError::Transient)?;
+        Ok(due.into_iter().next())
+    }
+
+    /// One transaction over all of `work`.
+    async fn attempt(&mut self, work: &[Work], now: Timestamp, timers_max: usize) -> Result<BatchResult, Abort> {
+        self.cx.writer.begin().await?;
+        let mut batch = Batch { next_timer: self.next_timer, ..Batch::default() };
+        if timers_max > 0 && self.next_timer.is_some_and(|due| due <= now) {
+            self.fire_timers(&mut batch, now, timers_max).await?;
+        }
+        self.look_up_commands(&mut batch, work).await?;
+        self.prefetch(work).await?;
+        for one in work {
+            let done = match one {
+                Work::Input(input) => self.input(&mut batch, input, now).await?,
+                Work::Advance { source, log_id, after, position, message_id } => {
+                    self.advance(&mut batch, source, log_id, *after, *position, message_id)
+                }
+                Work::Try { effect_id, expires_at } => self.try_again(&mut batch, effect_id, *expires_at),
+                Work::Secrets(rows) => {
+                    rows.iter().cloned().for_each(|row| self.cx.writer.write_secret(row));
+                    Done::Handled
+                }
+            };
+            batch.done.push(done);
+        }
+        let log = self.cx.writer.commit().await?.into_iter().map(Arc::new).collect();
+        Ok(self.committed(batch, log))
+    }
+
+    /// Takes over what the transaction has made true.
+    fn committed(&mut self, batch: Batch, log: Vec<Arc<Envelope>>) -> BatchResult {
+        self.cursors.extend(batch.cursors);
+        for key in batch.parked {
+            *self.parked.entry(key).or_insert(0) += 1;
+        }
+        for row in &batch.effects {
+            self.effects.insert(row.id.clone(), row.clone());
+        }
+        for id in &batch.effects_ended {
+            self.effects.remove(id);
+        }
+        self.next_timer = batch.next_timer;
+        let tried = |row: &EffectRow| row.tries == 1;
+        BatchResult {
+            done: batch.done,
+            log,
+            effects: batch.effects.into_iter().filter(tried).collect(),
+            timers_fired: batch.timers_fired,
+            refusals_after_write: batch.refusals_after_write,
+        }
+    }
+
+    async fn undo(&mut self) -> Result<(), ExecutorError> {
+        match self.cx.writer.rollback().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.give_back(error).await),
+        }
+    }
+
+    /// Makes the writer usable again after a failed transaction, and says whether to go on.
+    async fn give_back(&mut self, error: JournalError) -> ExecutorError {
+        if matches!(error, JournalError::Superseded { .. }) {
+            return ExecutorError::Fatal(error);
+        }
+        let repaired = match self.cx.writer.rollback().await {
+            Ok(()) => Ok(()),
+            Err(_) => self.cx.writer.reconnect().await,
+        };
+        match repaired {
+            Err(superseded @ JournalError::Superseded { .. }) => ExecutorError::Fatal(superseded),
+            _ => ExecutorError::Transient(error),
+        }
+    }
+}
+
+fn timer_input(timer: &TimerRow) -> Input {
+    Input {
+        id: timer.id.clone(),
+        kind: InputKind::Timer,
+        subject: timer.subject.clone(),
+        key: timer.key.clone(),
+        causation_id: timer.causation_id.clone(),
+        correlation_id: timer.correlation_id.clone(),
+        actor: pangaea_contracts::Actor::system(),
+        traceparent: timer.traceparent.clone(),
+        payload: timer.payload.clone(),
+        secrets: Vec::new(),
+    }
+}

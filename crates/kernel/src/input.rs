@@ -1,0 +1,80 @@
+use pangaea_contracts::{Actor, Envelope};
+use pangaea_journal::SecretRow;
+use serde::{Deserialize, Serialize};
+
+/// Something that may change a module's state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// Unique: of a command derived from its idempotency key, of a delivery the message's id.
+    pub id: String,
+    pub kind: InputKind,
+    pub subject: String,
+    pub key: String,
+    pub causation_id: String,
+    pub correlation_id: String,
+    pub actor: Actor,
+    pub traceparent: Option<String>,
+    /// JSON.
+    pub payload: String,
+    /// Written in the input's transaction, outside the journal. Never part of a dead letter.
+    #[serde(skip)]
+    pub secrets: Vec<SecretRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputKind {
+    /// From the edge. The fingerprint tells a repeat from another command under the same key.
+    Command { fingerprint: String },
+    /// From a log. Everything in that log after `after` and before `position` was not for this reader.
+    Delivery { source: String, log_id: String, after: u64, position: u64 },
+    Timer,
+    /// The result of the effect with this id.
+    EffectResult { effect_id: String },
+    /// The module's settings, when they differ from those it last saw.
+    Settings,
+}
+
+// === impl Input ===
+
+impl Input {
+    /// The input that a message is to the module which reads it.
+    pub fn from_envelope(envelope: &Envelope, after: u64) -> Self {
+        Self {
+            id: envelope.id.clone(),
+            kind: InputKind::Delivery {
+                source: envelope.source.clone(),
+                log_id: envelope.log_id.clone(),
+                after,
+                position: envelope.position,
+            },
+            subject: envelope.subject.clone(),
+            key: envelope.key.clone(),
+            causation_id: envelope.causation_id.clone(),
+            correlation_id: envelope.correlation_id.clone(),
+            actor: envelope.actor.clone(),
+            traceparent: envelope.traceparent.clone(),
+            payload: envelope.payload.clone(),
+            secrets: Vec::new(),
+        }
+    }
+
+    /// The input of a [`Cx`](crate::Cx) that has not been given one yet.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            id: String::new(),
+            kind: InputKind::Settings,
+            subject: String::new(),
+            key: String::new(),
+            causation_id: String::new(),
+            correlation_id: String::new(),
+            actor: Actor::system(),
+            traceparent: None,
+            payload: String::new(),
+            secrets: Vec::new(),
+        }
+    }
+
+    pub fn is_command(&self) -> bool {
+        matches!(self.kind, InputKind::Command { .. })
+    }
+}

@@ -1,0 +1,33 @@
+//! What a module is.
+//!
+//! A [`Module`] is a deterministic function from its inbox to its outbox: [`Definition`] lists its handlers, and a handler
+//! gets a message and a [`Cx`]. Everything it may know comes from `Cx`; everything it says leaves through `Cx`.
+//!
+//! A module author reads, in this order: [`Module`], [`Definition`], [`Cx`], [`Failure`], then [`http::Edge`] for the
+//! routes. The runtime drives an [`Executor`], which is a pure step function: a batch of work in, a commit out.
+
+mod answer;
+mod clock;
+mod cx;
+mod definition;
+mod effect;
+mod executor;
+mod failure;
+mod input;
+mod outputs;
+mod problem;
+mod settings;
+
+pub mod auth;
+pub mod http;
+
+pub use answer::Answer;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use cx::{Cx, DerivedId};
+pub use definition::{Definition, Handler, Keys, Module, Registered};
+pub use effect::{Call, Effect, ErasedPerformer, Outcome, Performed, Performer, TryError};
+pub use executor::{BatchResult, Done, Executor, ExecutorError, Work};
+pub use failure::Failure;
+pub use input::{Input, InputKind};
+pub use problem::{FieldError, Problem, ProblemKind};
+pub use settings::{SettingsRow, settings_subject};

@@ -1,0 +1,224 @@
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pangaea_contracts::order::Reason;
+use pangaea_journal::EffectRow;
+use pangaea_kernel::{Call, Clock, Definition, Done, ErasedPerformer, Input, InputKind, TryError, Work};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::breaker::Breakers;
+use crate::config::EffectsConfig;
+use crate::queue::Queue;
+
+/// Where the writer leaves the effects of a commit. It never blocks the writer; the table is the queue, and this list
+/// holds only rows of it, at most as many as there are.
+#[derive(Clone, Default)]
+pub(crate) struct EffectInbox(Arc<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    rows: Mutex<VecDeque<EffectRow>>,
+    arrived: Notify,
+}
+
+/// Performs a module's effects: bounded in number, retried with backoff until their deadline, behind a breaker per target.
+///
+/// A try is recorded by the writer before its call. One that may have happened is asked about before the next.
+pub(crate) struct EffectsTask {
+    pub(crate) module: &'static str,
+    pub(crate) definition: Arc<Definition>,
+    pub(crate) inbox: EffectInbox,
+    pub(crate) queue: Queue,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: EffectsConfig,
+    /// Begun before this process: each may have happened.
+    pub(crate) inherited: HashSet<String>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+struct Runner {
+    module: &'static str,
+    queue: Queue,
+    clock: Arc<dyn Clock>,
+    breakers: Breakers,
+    config: EffectsConfig,
+    shutdown: CancellationToken,
+}
+
+// === impl EffectInbox ===
+
+impl EffectInbox {
+    pub(crate) fn push(&self, rows: Vec<EffectRow>) {
+        if rows.is_empty() {
+            return;
+        }
+        self.0.rows.lock().unwrap_or_else(PoisonError::into_inner).extend(rows);
+        self.0.arrived.notify_one();
+    }
+
+    async fn next(&self) -> EffectRow {
+        loop {
+            if let Some(row) = self.0.rows.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                return row;
+            }
+            self.0.arrived.notified().await;
+        }
+    }
+}
+
+// === impl EffectsTask ===
+
+impl EffectsTask {
+    /// Runs until shutdown, then waits for the calls under way.
+    pub(crate) async fn run(self) {
+        let Self { module, definition, inbox, queue, clock, config, inherited, shutdown } = self;
+        let permits = Arc::new(Semaphore::new(config.in_flight_max.max(1)));
+        let calls = TaskTracker::new();
+        let breakers = Breakers::new(config.breaker_failures, config.breaker_open_ms as i64);
+        let runner = Arc::new(Runner { module, queue, clock, breakers, config, shutdown: shutdown.clone() });
+        loop {
+            let row = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                row = inbox.next() => row,
+            };
+            let permit = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                permit = permits.clone().acquire_owned() => permit,
+            };
+            let Some(performer) = definition.performer(&row.subject).cloned() else {
+                tracing::error!(module, subject = %row.subject, "no performer for a stored effect");
+                continue;
+            };
+            let (runner, ask_first) = (runner.clone(), inherited.contains(&row.id));
+            metrics::gauge!("pangaea_effects_in_flight", "module" => module).increment(1.0);
+            calls.spawn(async move {
+                runner.perform(row, performer, ask_first).await;
+                metrics::gauge!("pangaea_effects_in_flight", "module" => module).decrement(1.0);
+                drop(permit);
+            });
+        }
+        calls.close();
+        calls.wait().await;
+    }
+}
+
+// === impl Runner ===
+
+impl Runner {
+    /// One effect to its result. It ends without one only at shutdown: the next start goes on from the table.
+    async fn perform(&self, mut row: EffectRow, performer: ErasedPerformer, mut ask_first: bool) {
+        let mut backoff_ms = self.config.backoff_initial_ms;
+        if ask_first {
+            match self.begin_try(&row, &performer).await {
+                Some(begun) => row = begun,
+                None => return,
+            }
+        }
+        loop {
+            if self.clock.now() >= row.deadline_at {
+                return self.give_up(&row, &performer).await;
+            }
+            if !self.wait_for_breaker(&row, &performer.target).await {
+                return;
+            }
+            let outcome = performer.run(self.call(&row, &performer), ask_first).await;
+            let reached = !matches!(outcome, Err(_));
+            self.breakers.report(&performer.target, reached, self.clock.now());
+            let error = match outcome {
+                Ok(payload) => return self.result(&row, payload).await,
+                Err(error) => error,
+            };
+            tracing::info!(module = self.module, effect = %row.id, subject = %row.subject, attempt = row.tries, %error, "a try gave no outcome");
+            metrics::counter!("pangaea_effect_retries_total", "module" => self.module, "subject" => row.subject.clone()).increment(1);
+            ask_first |= matches!(error, TryError::Unknown(_));
+            let jittered = backoff_ms / 2 + jitter(&row, backoff_ms / 2);
+            if !self.pause(Duration::from_millis(jittered)).await {
+                return;
+            }
+            backoff_ms = (backoff_ms * 2).min(self.config.backoff_max_ms);
+            match self.begin_try(&row, &performer).await {
+                Some(begun) => row = begun,
+                None => return,
+            }
+        }
+    }
+
+    fn call(&self, row: &EffectRow, performer: &ErasedPerformer) -> Call<String> {
+        Call {
+            operation_id: row.id.clone(),
+            effect: row.payload.clone(),
+            attempt: row.tries,
+            deadline_at: row.deadline_at,
+            timeout: Duration::from_millis(performer.try_timeout_ms.max(1) as u64),
+            traceparent: row.traceparent.clone(),
+        }
+    }
+
+    /// Has the writer record that another try begins.
+    async fn begin_try(&self, row: &EffectRow, performer: &ErasedPerformer) -> Option<EffectRow> {
+        let expires_at = self.clock.now().plus_millis(performer.try_timeout_ms);
+        let work = Work::Try { effect_id: row.id.clone(), expires_at };
+        match self.queue.result(work).await.ok()?.into_iter().next() {
+            Some(Done::Tried(Some(begun))) => Some(begun),
+            _ => None,
+        }
+    }
+
+    /// False at shutdown.
+    async fn wait_for_breaker(&self, row: &EffectRow, target: &str) -> bool {
+        while let Err(wait_ms) = self.breakers.admit(target, self.clock.now()) {
+            if self.clock.now() >= row.deadline_at {
+                return true;
+            }
+            if !self.pause(Duration::from_millis(wait_ms.clamp(1, 1_000) as u64)).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn give_up(&self, row: &EffectRow, performer: &ErasedPerformer) {
+        let reason = Reason::new("deadline", format!("no outcome after {} tries", row.tries));
+        match performer.give_up(&row.payload, reason) {
+            Ok(payload) => self.result(row, payload).await,
+            Err(error) => tracing::error!(module = self.module, effect = %row.id, %error, "a stored effect cannot be read"),
+        }
+    }
+
+    async fn result(&self, row: &EffectRow, payload: String) {
+        let input = Input {
+            id: format!("{}:result", row.id),
+            kind: InputKind::EffectResult { effect_id: row.id.clone() },
+            subject: row.subject.clone(),
+            key: row.key.clone(),
+            causation_id: row.causation_id.clone(),
+            correlation_id: row.correlation_id.clone(),
+            actor: row.actor.clone(),
+            traceparent: row.traceparent.clone(),
+            payload,
+            secrets: Vec::new(),
+        };
+        if self.queue.result(Work::Input(input)).await.is_err() {
+            tracing::debug!(module = self.module, effect = %row.id, "the result comes after the stop; it will be asked for again");
+        }
+    }
+
+    async fn pause(&self, wait: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => false,
+            () = tokio::time::sleep(wait) => true,
+        }
+    }
+}
+
+/// Spreads retries by the operation's id, so that no random source is needed.
+fn jitter(row: &EffectRow, bound_ms: u64) -> u64 {
+    let digest = pangaea_contracts::digest_text(&[row.id.as_bytes(), &row.tries.to_be_bytes()], 8);
+    digest.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))) % bound_ms.max(1)
+}

@@ -1,0 +1,195 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pangaea_bus::{Bus, BusError, MemoryBus, NatsBus, NatsConfig, NatsCredentials};
+use pangaea_journal::JournalError;
+use pangaea_kernel::{Clock, Module};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::ModuleHandle;
+use crate::config::{BusKind, Config};
+use crate::http::{self, HttpError};
+use crate::module_host::ModuleHost;
+use crate::topology::Topology;
+
+/// A process that runs some of the modules of a catalogue.
+///
+/// `build` binds the listeners, so that a port in use is known before anything else happens; `run` opens the databases,
+/// starts everything, serves until shutdown, and stops in the reverse order of the start.
+pub struct Host {
+    config: Config,
+    modules: Vec<Arc<dyn Module>>,
+    clock: Arc<dyn Clock>,
+    api: TcpListener,
+    operations: TcpListener,
+    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// What runs, once everything has started.
+#[derive(Clone)]
+pub struct Started {
+    pub api: SocketAddr,
+    pub operations: SocketAddr,
+    pub modules: Vec<ModuleHandle>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("cannot listen on {address} ({key}): {reason}; set {key} to a free address, e.g. PANGAEA__{env}=127.0.0.1:0")]
+    Listen { address: SocketAddr, key: &'static str, env: &'static str, reason: std::io::Error },
+    #[error("runtime.modules names {0:?}, which this binary does not have; it has: {1}")]
+    UnknownModule(String, String),
+    #[error("the modules do not fit together: {}", .0.join("; "))]
+    Topology(Vec<String>),
+    #[error("{module}: {reason}")]
+    Database { module: &'static str, reason: JournalError },
+    #[error("the bus: {0}")]
+    Bus(#[from] BusError),
+    #[error("{0}")]
+    Http(#[from] HttpError),
+    #[error("{module} could not start: {reason}")]
+    Start { module: &'static str, reason: String },
+    #[error("a part has stopped by itself; the log says which and why")]
+    Failed,
+}
+
+// === impl Host ===
+
+impl Host {
+    /// Chooses the modules that run here and binds the listeners.
+    ///
+    /// # Errors
+    /// When the modules do not fit together, or a port is in use.
+    pub async fn build(
+        config: Config,
+        catalogue: Vec<Arc<dyn Module>>,
+        clock: Arc<dyn Clock>,
+        render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    ) -> Result<Self, HostError> {
+        let modules = choose(&config, catalogue)?;
+        let api = listen(config.http.listen, "http.listen", "HTTP__LISTEN").await?;
+        let operations = listen(config.operations.listen, "operations.listen", "OPERATIONS__LISTEN").await?;
+        Ok(Self { config, modules, clock, api, operations, render_metrics })
+    }
+
+    /// Runs until `shutdown`, or until a part fails that cannot go on. `started` is called once everything serves.
+    ///
+    /// # Errors
+    /// What kept it from starting, or [`HostError::Failed`].
+    pub async fn run(self, shutdown: CancellationToken, started: impl FnOnce(Started) + Send) -> Result<(), HostError> {
+        let Self { config, modules, clock, api, operations, render_metrics } = self;
+        let failed = CancellationToken::new();
+        let health = http::Health::default();
+        let operations_address = operations.local_addr().unwrap_or(config.operations.listen);
+        let api_address = api.local_addr().unwrap_or(config.http.listen);
+        let stop_operations = CancellationToken::new();
+        let operations_task = tokio::spawn(http::serve_operations(operations, health.clone(), render_metrics, stop_operations.clone()));
+
+        let bus = open_bus(&config).await?;
+        health.watch_bus(bus.clone());
+        let mut hosts = Vec::new();
+        for module in &modules {
+            let Some(host) = open_module(&**module, &config, &clock, &shutdown).await? else { return Ok(()) };
+            hosts.push(host);
+        }
+        for (host, module) in hosts.iter_mut().zip(&modules) {
+            host.start(&**module, &bus, &failed).await?;
+        }
+        for host in &mut hosts {
+            host.start_reading(&bus, &failed);
+        }
+        let handles: Vec<ModuleHandle> = hosts.iter().map(|host| host.handle.clone()).collect();
+        for (host, module) in hosts.iter().zip(&modules) {
+            let name = host.definition.name();
+            module.start(host.handle.edge().clone()).await.map_err(|reason| HostError::Start { module: name, reason })?;
+        }
+        let routes = http::api_router(&modules, &handles, &config, &clock)?;
+        let stop_api = CancellationToken::new();
+        let api_task = tokio::spawn(http::serve_api(api, routes, config.http.clone(), stop_api.clone()));
+        health.set_modules(handles.clone());
+        started(Started { api: api_address, operations: operations_address, modules: handles });
+
+        tokio::select! {
+            () = shutdown.cancelled() => tracing::info!("draining"),
+            () = failed.cancelled() => tracing::error!("stopping, because a part has failed"),
+        }
+        health.set_draining();
+        let drain = Duration::from_millis(config.runtime.drain_timeout_ms);
+        stop_api.cancel();
+        if tokio::time::timeout(drain, api_task).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+        for host in hosts.into_iter().rev() {
+            host.drain(&bus, drain).await;
+        }
+        bus.close().await;
+        stop_operations.cancel();
+        let _ = operations_task.await;
+        if failed.is_cancelled() { Err(HostError::Failed) } else { Ok(()) }
+    }
+}
+
+/// The modules that `runtime.modules` names; none or `*` means all.
+fn choose(config: &Config, catalogue: Vec<Arc<dyn Module>>) -> Result<Vec<Arc<dyn Module>>, HostError> {
+    let definitions: Vec<_> = catalogue.iter().map(|module| Arc::new(module.define())).collect();
+    let known: Vec<&str> = definitions.iter().map(|definition| definition.name()).collect();
+    let wanted = &config.runtime.modules;
+    if let Some(unknown) = wanted.iter().find(|name| *name != "*" && !known.contains(&name.as_str())) {
+        return Err(HostError::UnknownModule(unknown.clone(), known.join(", ")));
+    }
+    let all = wanted.is_empty() || wanted.iter().any(|name| name == "*");
+    let hosted: Vec<&str> = known.iter().copied().filter(|name| all || wanted.iter().any(|wanted| wanted == name)).collect();
+    let mut faults: Vec<String> = definitions.iter().flat_map(|definition| definition.faults().to_vec()).collect();
+    faults.extend(Topology::from_definitions(&definitions).faults(&hosted, config.bus.kind == BusKind::Memory));
+    if !faults.is_empty() {
+        return Err(HostError::Topology(faults));
+    }
+    let is_hosted: Vec<bool> = known.iter().map(|name| hosted.contains(name)).collect();
+    Ok(catalogue.into_iter().zip(is_hosted).filter_map(|(module, hosted)| hosted.then_some(module)).collect())
+}
+
+async fn listen(address: SocketAddr, key: &'static str, env: &'static str) -> Result<TcpListener, HostError> {
+    TcpListener::bind(address).await.map_err(|reason| HostError::Listen { address, key, env, reason })
+}
+
+async fn open_bus(config: &Config) -> Result<Arc<dyn Bus>, HostError> {
+    match config.bus.kind {
+        BusKind::Memory => Ok(Arc::new(MemoryBus::new(config.bus.namespace.as_str()))),
+        BusKind::Nats => {
+            let mut nats = NatsConfig::new(&config.bus.url, &config.bus.namespace);
+            nats.replicas = config.bus.stream_replicas;
+            if let Some(file) = &config.bus.credentials_file {
+                nats.credentials = NatsCredentials::File(file.clone());
+            }
+            Ok(Arc::new(NatsBus::connect(nats).await?))
+        }
+    }
+}
+
+/// Opens a module; a database server that is not there yet is waited for. `None` when told to stop meanwhile.
+async fn open_module(
+    module: &dyn Module,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    shutdown: &CancellationToken,
+) -> Result<Option<ModuleHost>, HostError> {
+    let is_server = config.database.url.starts_with("postgres");
+    loop {
+        let reason = match ModuleHost::build(module, config, clock.clone()).await {
+            Ok(host) => return Ok(Some(host)),
+            Err(reason) => reason,
+        };
+        let name = module.define().name();
+        let waits = is_server && matches!(reason, JournalError::Open { .. } | JournalError::Unavailable(_) | JournalError::Locked { .. });
+        if !waits {
+            return Err(HostError::Database { module: name, reason });
+        }
+        tracing::warn!(module = name, %reason, "waiting for the database");
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}

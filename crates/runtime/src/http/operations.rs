@@ -1,0 +1,106 @@
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use pangaea_bus::Bus;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::ModuleHandle;
+
+/// What the probes look at.
+#[derive(Clone, Default)]
+pub(crate) struct Health(Arc<RwLock<Parts>>);
+
+#[derive(Default)]
+struct Parts {
+    modules: Option<Vec<ModuleHandle>>,
+    bus: Option<Arc<dyn Bus>>,
+    draining: bool,
+}
+
+#[derive(Clone)]
+struct Operations {
+    health: Health,
+    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+// === impl Health ===
+
+impl Health {
+    pub(crate) fn set_modules(&self, modules: Vec<ModuleHandle>) {
+        self.write(|parts| parts.modules = Some(modules));
+    }
+
+    pub(crate) fn watch_bus(&self, bus: Arc<dyn Bus>) {
+        self.write(|parts| parts.bus = Some(bus));
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.write(|parts| parts.draining = true);
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Parts)) {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn snapshot(&self) -> (Option<Vec<ModuleHandle>>, bool, bool) {
+        let parts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        (parts.modules.clone(), parts.bus.as_ref().is_none_or(|bus| bus.healthy()), parts.draining)
+    }
+}
+
+/// Serves `/healthz`, `/readyz` and `/metrics` until `stop`, on a listener that the mesh does not expose.
+pub(crate) async fn serve_operations(
+    listener: TcpListener,
+    health: Health,
+    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    stop: CancellationToken,
+) {
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .with_state(Operations { health, render_metrics });
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the operations listener has stopped");
+    }
+}
+
+/// Ready: the database answers and the writer leads. A broker that is away degrades, and is said, but is no reason to
+/// take the process out of service: what it accepts is kept.
+async fn ready(State(operations): State<Operations>) -> Response {
+    let (modules, bus_healthy, draining) = operations.health.snapshot();
+    let Some(modules) = modules else {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "starting" }))).into_response();
+    };
+    let mut faults = serde_json::Map::new();
+    for module in &modules {
+        if let Err(fault) = module.ready().await {
+            faults.insert(module.module().to_owned(), fault.into());
+        }
+    }
+    let (code, status) = match (draining, faults.is_empty(), bus_healthy) {
+        (true, _, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        (_, false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+        (_, _, false) => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::OK, "ready"),
+    };
+    let names: Vec<&str> = modules.iter().map(ModuleHandle::module).collect();
+    (code, Json(json!({ "status": status, "modules": names, "bus": bus_healthy, "faults": faults }))).into_response()
+}
+
+async fn metrics_text(State(operations): State<Operations>) -> Response {
+    if let (Some(modules), _, _) = operations.health.snapshot() {
+        for module in modules {
+            let waiting = module.commands_waiting() as f64;
+            metrics::gauge!("pangaea_commands_waiting", "module" => module.module()).set(waiting);
+        }
+    }
+    ([("content-type", "text/plain; version=0.0.4")], (operations.render_metrics)()).into_response()
+}

@@ -1,0 +1,123 @@
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{Quota, RateLimiter, state::keyed::DefaultKeyedStateStore};
+use pangaea_contracts::Timestamp;
+use pangaea_kernel::{Problem, ProblemKind};
+
+use crate::config::{Cidr, HttpConfig};
+
+type Limiter = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock>;
+
+/// Idle keys are dropped when there are more than this.
+const KEYS_MAX: usize = 100_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Anonymous,
+    Customer,
+    Staff,
+}
+
+/// Requests per minute by principal, or by address without one (draft-ietf-httpapi-ratelimit-headers).
+///
+/// `X-Forwarded-For` counts only when the peer is a listed proxy: anyone else could name any address.
+pub(crate) struct RateLimits {
+    classes: [(u32, Limiter); 3],
+    clock: DefaultClock,
+    trusted_proxies: Vec<Cidr>,
+}
+
+/// What was allowed, to be told in the answer's headers.
+pub(crate) struct Allowance {
+    name: &'static str,
+    per_minute: u32,
+}
+
+// === impl RateLimits ===
+
+impl RateLimits {
+    pub(crate) fn new(config: &HttpConfig) -> Self {
+        let limits = &config.rate_limit_per_minute;
+        let limiter = |per_minute: u32| {
+            let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+            (per_minute, RateLimiter::keyed(quota))
+        };
+        Self {
+            classes: [limiter(limits.anonymous), limiter(limits.customer), limiter(limits.staff)],
+            clock: DefaultClock::default(),
+            trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// A 429 with `Retry-After`.
+    pub(crate) fn take(&self, class: Class, name: &str, _: Timestamp) -> Result<Allowance, Response> {
+        let (per_minute, limiter) = &self.classes[class as usize];
+        if limiter.len() > KEYS_MAX {
+            limiter.retain_recent();
+        }
+        let allowance = Allowance { name: class.name(), per_minute: *per_minute };
+        match limiter.check_key(&name.to_owned()) {
+            Ok(()) => Ok(allowance),
+            Err(until) => {
+                let wait = until.wait_time_from(self.clock.now());
+                let seconds = wait.as_secs() as u32 + 1;
+                metrics::counter!("pangaea_rate_limited_total", "class" => class.name()).increment(1);
+                let problem = Problem::new(ProblemKind::TooManyRequests, "slow down").with_retry_after(seconds);
+                let mut response = allowance.on(problem.into_response());
+                let limit = format!("\"{}\";r=0;t={seconds}", class.name());
+                if let Ok(value) = HeaderValue::try_from(limit) {
+                    response.headers_mut().insert("ratelimit", value);
+                }
+                Err(response)
+            }
+        }
+    }
+
+    /// Counts a request that is refused anyway.
+    pub(crate) fn limited(&self, class: Class, name: &str, now: Timestamp, problem: Problem) -> Response {
+        match self.take(class, name, now) {
+            Ok(allowance) => allowance.on(problem.into_response()),
+            Err(response) => response,
+        }
+    }
+
+    pub(crate) fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.trusted_proxies.iter().any(|range| range.contains(peer)) {
+            return peer;
+        }
+        // The last entry is the one that the listed proxy itself wrote.
+        let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
+        forwarded.and_then(|list| list.rsplit(',').next()).and_then(|text| text.trim().parse().ok()).unwrap_or(peer)
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Customer => "customer",
+            Self::Staff => "staff",
+        }
+    }
+}
+
+// === impl Allowance ===
+
+impl Allowance {
+    pub(crate) fn on(&self, mut response: Response) -> Response {
+        let policy = format!("\"{}\";q={};w=60", self.name, self.per_minute);
+        if let Ok(value) = HeaderValue::try_from(policy) {
+            response.headers_mut().insert("ratelimit-policy", value);
+        }
+        response
+    }
+}

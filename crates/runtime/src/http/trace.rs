@@ -1,0 +1,50 @@
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::HeaderValue;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use pangaea_kernel::{Problem, ProblemKind};
+use tracing::Instrument;
+
+use crate::telemetry::trace::TraceContext;
+
+/// Gives every request a trace context, a span, and its place in the metrics.
+pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let context = TraceContext::of_request(request.headers());
+    let traceparent = context.traceparent();
+    if let Ok(value) = HeaderValue::try_from(&traceparent) {
+        request.headers_mut().insert("traceparent", value);
+    }
+    let span = tracing::info_span!("http", %method, route, trace_id = %context.trace_id());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    let elapsed = started.elapsed();
+    span.in_scope(|| tracing::debug!(status, elapsed_ms = elapsed.as_millis() as u64, "answered"));
+    metrics::histogram!(
+        "http_server_request_duration_seconds", "http_request_method" => method.to_string(), "http_route" => route,
+        "http_response_status_code" => status.to_string()
+    )
+    .record(elapsed.as_secs_f64());
+    if let Ok(value) = HeaderValue::try_from(traceparent) {
+        response.headers_mut().insert("traceparent", value);
+    }
+    response
+}
+
+/// Ends a request that takes too long. What it has admitted is still done; waiting that the client asked for is added.
+pub(crate) async fn time_out(State(limit_ms): State<u64>, request: Request, next: Next) -> Response {
+    let prefer = request.headers().get("prefer").and_then(|value| value.to_str().ok()).unwrap_or("");
+    let wait = prefer.split([',', ';']).find_map(|part| part.trim().strip_prefix("wait=")?.parse::<u64>().ok());
+    let limit = Duration::from_millis(limit_ms) + Duration::from_secs(wait.unwrap_or(0).min(60));
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = "whether it happened is unknown; send the same request again with the same Idempotency-Key";
+            Problem::new(ProblemKind::OutcomeUnknown, detail).with_retry_after(1).into_response()
+        }
+    }
+}

@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use pangaea_bus::{BoxFuture, BusError, LogRing, LogSource};
+use pangaea_contracts::Envelope;
+use pangaea_journal::Database;
+use tokio::sync::watch;
+
+/// A module's outbox as readers see it: a ring of the newest rows, and the table behind it.
+pub(crate) struct ModuleLog {
+    log_id: String,
+    database: Database,
+    ring: LogRing,
+    end: watch::Sender<u64>,
+}
+
+// === impl ModuleLog ===
+
+impl ModuleLog {
+    pub(crate) fn new(database: Database, log_id: String, end: u64, ring_rows: usize) -> Self {
+        Self { log_id, database, ring: LogRing::new(ring_rows), end: watch::Sender::new(end) }
+    }
+
+    /// Takes in what the writer has committed, and wakes the readers.
+    pub(crate) fn push(&self, committed: Vec<Arc<Envelope>>) {
+        let Some(last) = committed.last().map(|envelope| envelope.position) else { return };
+        self.ring.push(committed);
+        self.end.send_replace(last);
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        *self.end.borrow()
+    }
+}
+
+impl LogSource for ModuleLog {
+    fn source(&self) -> &str {
+        self.database.module()
+    }
+
+    fn log_id(&self) -> String {
+        self.log_id.clone()
+    }
+
+    fn end(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Envelope>>, BusError>> {
+        Box::pin(async move {
+            if let Some(rows) = self.ring.read(after, limit) {
+                return Ok(rows);
+            }
+            self.database.outbox_after(&self.log_id, after, limit).await.map_err(|error| BusError::Source {
+                source_name: self.database.module().to_owned(),
+                detail: error.to_string(),
+            })
+        })
+    }
+}

@@ -1,0 +1,180 @@
+use pangaea_contracts::Timestamp;
+use pangaea_kernel::{Done, Work};
+use tokio::sync::{mpsc, oneshot};
+
+/// What waits for the writer, in three lanes: what has been accepted is finished before more is taken in.
+///
+/// Results of effects and deliveries go first; commands from HTTP get at least an eighth of every batch.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    results: mpsc::Sender<Job>,
+    deliveries: mpsc::Sender<Job>,
+    commands: mpsc::Sender<Job>,
+}
+
+/// Work that belongs together, and who waits for it.
+pub(crate) struct Job {
+    pub(crate) work: Vec<Work>,
+    pub(crate) reply: Option<oneshot::Sender<Vec<Done>>>,
+}
+
+/// The writer's end of the queue.
+pub(crate) struct Lanes {
+    results: mpsc::Receiver<Job>,
+    deliveries: mpsc::Receiver<Job>,
+    commands: mpsc::Receiver<Job>,
+    batch_max: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QueueError {
+    #[error("too much is waiting already")]
+    Full,
+    #[error("the writer has stopped")]
+    Stopped,
+}
+
+/// Why the wait for work ended.
+pub(crate) enum Wake {
+    Jobs(Vec<Job>),
+    TimerDue,
+    /// All senders are gone.
+    Closed,
+}
+
+// === impl Queue ===
+
+impl Queue {
+    pub(crate) fn new(queue_max: usize, batch_max: usize) -> (Self, Lanes) {
+        let (results, results_end) = mpsc::channel(queue_max);
+        // A source has one batch under way, so a small lane is enough for any number of them.
+        let (deliveries, deliveries_end) = mpsc::channel(64);
+        let (commands, commands_end) = mpsc::channel(queue_max);
+        let lanes = Lanes { results: results_end, deliveries: deliveries_end, commands: commands_end, batch_max };
+        (Self { results, deliveries, commands }, lanes)
+    }
+
+    /// Admits a command, or refuses at once when too many wait.
+    pub(crate) fn command(&self, work: Work) -> Result<oneshot::Receiver<Vec<Done>>, QueueError> {
+        let (job, reply) = Job::with_reply(vec![work]);
+        self.commands.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => QueueError::Full,
+            mpsc::error::TrySendError::Closed(_) => QueueError::Stopped,
+        })?;
+        Ok(reply)
+    }
+
+    pub(crate) async fn delivery(&self, work: Vec<Work>) -> Result<Vec<Done>, QueueError> {
+        Self::send(&self.deliveries, work).await
+    }
+
+    pub(crate) async fn result(&self, work: Work) -> Result<Vec<Done>, QueueError> {
+        Self::send(&self.results, vec![work]).await
+    }
+
+    pub(crate) fn commands_waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+
+    async fn send(lane: &mpsc::Sender<Job>, work: Vec<Work>) -> Result<Vec<Done>, QueueError> {
+        let (job, reply) = Job::with_reply(work);
+        lane.send(job).await.map_err(|_| QueueError::Stopped)?;
+        reply.await.map_err(|_| QueueError::Stopped)
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    fn with_reply(work: Vec<Work>) -> (Self, oneshot::Receiver<Vec<Done>>) {
+        let (reply, receiver) = oneshot::channel();
+        (Self { work, reply: Some(reply) }, receiver)
+    }
+}
+
+// === impl Lanes ===
+
+impl Lanes {
+    /// Waits for work, or until the next timer is due, and takes what is waiting, up to the batch's bound.
+    pub(crate) async fn take(&mut self, now: Timestamp, next_timer: Option<Timestamp>) -> Wake {
+        let timer = async {
+            match next_timer {
+                // A long wait is cut, so that a clock that was set forward is noticed.
+                Some(due) => {
+                    let millis = due.millis_since(now).clamp(0, 1_000);
+                    tokio::time::sleep(std::time::Duration::from_millis(millis as u64)).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let first = tokio::select! {
+            biased;
+            Some(job) = self.results.recv() => job,
+            Some(job) = self.deliveries.recv() => job,
+            Some(job) = self.commands.recv() => job,
+            () = timer => return Wake::TimerDue,
+            else => return Wake::Closed,
+        };
+        Wake::Jobs(self.fill(first))
+    }
+
+    fn fill(&mut self, first: Job) -> Vec<Job> {
+        let mut taken = first.work.len();
+        let mut jobs = vec![first];
+        let commands_share = (self.batch_max / 8).max(1);
+        let before_commands = self.batch_max.saturating_sub(commands_share);
+        for lane in [&mut self.results, &mut self.deliveries] {
+            while taken < before_commands {
+                let Ok(job) = lane.try_recv() else { break };
+                taken += job.work.len();
+                jobs.push(job);
+            }
+        }
+        let mut commands = 0;
+        while taken < self.batch_max || commands < commands_share {
+            let Ok(job) = self.commands.try_recv() else { break };
+            taken += job.work.len();
+            commands += 1;
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// No more work is admitted; what waits is still handled.
+    pub(crate) fn close(&mut self) {
+        self.results.close();
+        self.deliveries.close();
+        self.commands.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work() -> Work {
+        Work::Secrets(Vec::new())
+    }
+
+    #[tokio::test]
+    async fn commands_get_their_eighth_and_the_rest_goes_first() {
+        let (queue, mut lanes) = Queue::new(1_000, 64);
+        for _ in 0..200 {
+            let (results, commands) = (queue.results.clone(), queue.commands.clone());
+            results.try_send(Job { work: vec![work()], reply: None }).map_err(drop).unwrap();
+            commands.try_send(Job { work: vec![work(), work()], reply: None }).map_err(drop).unwrap();
+        }
+        let Wake::Jobs(jobs) = lanes.take(Timestamp::default(), None).await else { panic!("there is work") };
+        let commands = jobs.iter().filter(|job| job.work.len() == 2).count();
+        assert_eq!((jobs.len() - commands, commands), (56, 8));
+    }
+
+    #[tokio::test]
+    async fn a_full_lane_refuses_commands_at_once() {
+        let (queue, _lanes) = Queue::new(2, 64);
+        let _first = queue.command(work()).unwrap();
+        let _second = queue.command(work()).unwrap();
+        assert!(matches!(queue.command(work()), Err(QueueError::Full)));
+        assert_eq!(queue.commands_waiting(), 2);
+    }
+}

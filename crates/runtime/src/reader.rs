@@ -1,0 +1,143 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pangaea_bus::{Bus, BusError, Cursor, LogBatch, LogReader};
+use pangaea_kernel::{Done, Input, Work};
+use tokio_util::sync::CancellationToken;
+
+use crate::queue::{Queue, QueueError};
+
+const MESSAGES_PER_BATCH: usize = 256;
+/// Messages that are not for this reader move its cursor only this often, because moving it costs a commit.
+const SKIPPED_MAX: u64 = 4_096;
+const IDLE_FLUSH: Duration = Duration::from_secs(1);
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Reads one source's log for one module and hands it to the module's writer, one batch at a time.
+pub(crate) struct ReaderTask {
+    pub(crate) module: &'static str,
+    pub(crate) source: String,
+    pub(crate) subjects: BTreeSet<&'static str>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) queue: Queue,
+    /// What the module has committed of this source.
+    pub(crate) cursor: Cursor,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Why a reader has to begin again.
+enum Interrupted {
+    Bus(BusError),
+    /// The writer expects another place: its cursor is at this position.
+    Gap(u64),
+    Reset(String),
+    Stopped,
+}
+
+// === impl ReaderTask ===
+
+impl ReaderTask {
+    /// Runs until shutdown. A broker that is away is waited for.
+    ///
+    /// # Errors
+    /// When the source's log is another history than the one this module has read: an operator has to decide.
+    pub(crate) async fn run(mut self) -> Result<(), BusError> {
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            let shutdown = self.shutdown.clone();
+            let interrupted = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                interrupted = self.read() => interrupted,
+            };
+            match interrupted {
+                Interrupted::Stopped => return Ok(()),
+                Interrupted::Reset(expected) => {
+                    let found = self.cursor.log_id.clone();
+                    return Err(BusError::LogReset { source_name: self.source, expected, found });
+                }
+                Interrupted::Bus(error) if !error.is_transient() && !matches!(error, BusError::UnknownSource(_)) => return Err(error),
+                Interrupted::Bus(error) => {
+                    tracing::warn!(module = self.module, source = %self.source, %error, retry_in_ms = backoff.as_millis() as u64, "reading a log");
+                }
+                Interrupted::Gap(position) => {
+                    tracing::warn!(module = self.module, source = %self.source, position, "reading again from the cursor");
+                    self.cursor = Cursor { position, message_id: String::new(), ..self.cursor };
+                }
+            }
+            metrics::counter!("pangaea_reader_restarts_total", "module" => self.module).increment(1);
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    async fn read(&mut self) -> Interrupted {
+        let opened = self.bus.open_reader(self.module, &self.source, self.cursor.clone()).await;
+        let mut reader = match opened {
+            Ok(reader) => reader,
+            Err(error) => return Interrupted::Bus(error),
+        };
+        let mut seen = self.cursor.clone();
+        loop {
+            let batch = match tokio::time::timeout(IDLE_FLUSH, reader.next(MESSAGES_PER_BATCH)).await {
+                Ok(Ok(batch)) => Some(batch),
+                Ok(Err(error)) => return Interrupted::Bus(error),
+                Err(_) => None,
+            };
+            let work = self.work(batch.as_ref(), &mut seen);
+            if work.is_empty() {
+                continue;
+            }
+            if let Err(interrupted) = self.commit(work, &seen, &mut *reader).await {
+                return interrupted;
+            }
+        }
+    }
+
+    /// What the writer has to do for a batch, or, without one, to catch up over what was skipped.
+    fn work(&self, batch: Option<&LogBatch>, seen: &mut Cursor) -> Vec<Work> {
+        let mut work = Vec::new();
+        let mut after = self.cursor.position;
+        for envelope in batch.into_iter().flat_map(|batch| &batch.messages) {
+            if self.subjects.contains(envelope.subject.as_str()) {
+                work.push(Work::Input(Input::from_envelope(envelope, after)));
+                after = envelope.position;
+            }
+            *seen = Cursor::at(envelope);
+        }
+        let skipped = seen.position.saturating_sub(after);
+        let worth_it = skipped > 0 && (!work.is_empty() || batch.is_none() || skipped > SKIPPED_MAX);
+        if worth_it {
+            work.push(Work::Advance {
+                source: self.source.clone(),
+                log_id: seen.log_id.clone(),
+                after,
+                position: seen.position,
+                message_id: seen.message_id.clone(),
+            });
+        }
+        work
+    }
+
+    async fn commit(&mut self, work: Vec<Work>, seen: &Cursor, reader: &mut dyn LogReader) -> Result<(), Interrupted> {
+        let done = match self.queue.delivery(work).await {
+            Ok(done) => done,
+            Err(QueueError::Stopped | QueueError::Full) => return Err(Interrupted::Stopped),
+        };
+        for one in done {
+            match one {
+                Done::Gap { expected_after } => return Err(Interrupted::Gap(expected_after)),
+                Done::LogReset { expected } => return Err(Interrupted::Reset(expected)),
+                _ => {}
+            }
+        }
+        self.cursor = seen.clone();
+        // The broker's state is a convenience: the next acknowledgement makes up for a lost one.
+        if let Err(error) = reader.committed(seen.position).await {
+            tracing::debug!(module = self.module, source = %self.source, %error, "an acknowledgement was not sent");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+use std::time::Duration;
+
+use pangaea_bus::{BusError, Relay};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Appends a module's log to the broker until `shutdown`, and tells how far it is; a broker that is away is waited for.
+///
+/// # Errors
+/// When the broker holds what the outbox does not: publishing more would rewrite history.
+pub(crate) async fn run(
+    module: &'static str,
+    mut relay: Box<dyn Relay>,
+    relayed: watch::Sender<u64>,
+    shutdown: CancellationToken,
+) -> Result<(), BusError> {
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let step = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            step = relay.step() => step,
+        };
+        match step {
+            Ok(progress) => {
+                backoff = BACKOFF_FIRST;
+                relayed.send_replace(progress.position);
+                metrics::gauge!("pangaea_relay_position", "module" => module).set(progress.position as f64);
+            }
+            Err(error @ BusError::StreamAhead { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(module, %error, retry_in_ms = backoff.as_millis() as u64, "the relay cannot append");
+                metrics::counter!("pangaea_relay_errors_total", "module" => module).increment(1);
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+}

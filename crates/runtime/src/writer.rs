@@ -1,0 +1,139 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, Work};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::effects::EffectInbox;
+use crate::module_log::ModuleLog;
+use crate::queue::{Job, Lanes, Wake};
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Drives a module's executor: takes what waits, runs it as one batch, then answers and wakes.
+pub(crate) struct WriterTask {
+    pub(crate) module: &'static str,
+    pub(crate) executor: Executor,
+    pub(crate) lanes: Lanes,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) log: Arc<ModuleLog>,
+    pub(crate) effects: EffectInbox,
+    /// The end of the inbox, for those who wait for a change.
+    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) leading: watch::Sender<bool>,
+    /// Ends with this token: what waits then is still handled.
+    pub(crate) drain: CancellationToken,
+}
+
+// === impl WriterTask ===
+
+impl WriterTask {
+    /// Runs until it is drained, or until another leader has taken over.
+    ///
+    /// # Errors
+    /// When this writer must not write any more.
+    pub(crate) async fn run(mut self) -> Result<(), ExecutorError> {
+        self.leading.send_replace(true);
+        let mut draining = false;
+        let outcome = loop {
+            let (now, next_timer) = (self.clock.now(), self.executor.next_timer().filter(|_| !draining));
+            let drain = self.drain.clone();
+            let wake = tokio::select! {
+                biased;
+                () = drain.cancelled(), if !draining => {
+                    draining = true;
+                    self.lanes.close();
+                    continue;
+                }
+                wake = self.lanes.take(now, next_timer) => wake,
+            };
+            let jobs = match wake {
+                Wake::Jobs(jobs) => jobs,
+                Wake::TimerDue if next_timer.is_some_and(|due| due <= self.clock.now()) => Vec::new(),
+                Wake::TimerDue => continue,
+                Wake::Closed => break Ok(()),
+            };
+            if let Err(error) = self.batch(jobs).await {
+                break Err(error);
+            }
+        };
+        self.leading.send_replace(false);
+        match outcome {
+            Ok(()) => self.executor.stop().await.map_err(ExecutorError::Fatal),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs jobs to their commit, however long the database is away, then tells everybody.
+    async fn batch(&mut self, mut jobs: Vec<Job>) -> Result<(), ExecutorError> {
+        let replies: Vec<_> = jobs.iter_mut().map(|job| (job.work.len(), job.reply.take())).collect();
+        let work: Vec<Work> = jobs.into_iter().flat_map(|job| job.work).collect();
+        let started = Instant::now();
+        let mut backoff = BACKOFF_FIRST;
+        let result = loop {
+            match self.executor.run(&work, self.clock.now()).await {
+                Ok(result) => break result,
+                Err(ExecutorError::Transient(error)) => {
+                    tracing::warn!(module = self.module, %error, retry_in_ms = backoff.as_millis() as u64, "a batch could not be committed");
+                    metrics::counter!("pangaea_batch_retries_total", "module" => self.module).increment(1);
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+                Err(fatal) => return Err(fatal),
+            }
+        };
+        self.observe(&work, &result, started.elapsed());
+        self.tell(replies, result);
+        Ok(())
+    }
+
+    fn tell(&self, replies: Vec<(usize, Option<oneshot::Sender<Vec<Done>>>)>, result: BatchResult) {
+        self.log.push(result.log);
+        self.changes.send_replace(self.executor.writer().head().inbox_end);
+        self.effects.push(result.effects);
+        let mut done = result.done.into_iter();
+        for (count, reply) in replies {
+            let part = done.by_ref().take(count).collect();
+            if let Some(reply) = reply {
+                // Whoever went away does not undo the work.
+                let _ = reply.send(part);
+            }
+        }
+    }
+
+    fn observe(&self, work: &[Work], result: &BatchResult, elapsed: Duration) {
+        let module = self.module;
+        metrics::histogram!("pangaea_batch_size", "module" => module).record(work.len() as f64);
+        metrics::histogram!("pangaea_batch_duration_seconds", "module" => module).record(elapsed.as_secs_f64());
+        metrics::counter!("pangaea_timers_fired_total", "module" => module).increment(u64::from(result.timers_fired));
+        metrics::counter!("pangaea_refusals_after_write_total", "module" => module)
+            .increment(u64::from(result.refusals_after_write));
+        for (kind, count) in count_done(&result.done) {
+            metrics::counter!("pangaea_inputs_total", "module" => module, "outcome" => kind).increment(count);
+        }
+        let head = self.executor.writer().head();
+        metrics::gauge!("pangaea_inbox_end", "module" => module).set(head.inbox_end as f64);
+        metrics::gauge!("pangaea_outbox_end", "module" => module).set(head.outbox_end as f64);
+        metrics::gauge!("pangaea_dead_letters", "module" => module).set(f64::from(self.executor.dead_letters()));
+        for cursor in self.executor.cursors() {
+            let position = cursor.position as f64;
+            metrics::gauge!("pangaea_cursor", "module" => module, "source" => cursor.source.clone()).set(position);
+        }
+    }
+}
+
+fn count_done(done: &[Done]) -> [(&'static str, u64); 4] {
+    let mut counts = [("answered", 0), ("handled", 0), ("duplicate", 0), ("dead", 0)];
+    for one in done {
+        let index = match one {
+            Done::Answered(_) => 0,
+            Done::Handled | Done::Tried(_) => 1,
+            Done::Duplicate | Done::Gap { .. } | Done::LogReset { .. } => 2,
+            Done::Dead => 3,
+        };
+        counts[index].1 += 1;
+    }
+    counts
+}

@@ -1,0 +1,42 @@
+//! The store's own program: building it and running its benchmarks.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::workspace::{cargo, root, run, shown, target};
+
+/// Builds the program in the `release` profile and returns its path.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn release() -> Result<PathBuf> {
+    run(cargo().args(["build", "--release", "--package", "pangaea"]))?;
+    Ok(target().join("release/pangaea"))
+}
+
+/// `cargo xtask dist`
+pub(crate) fn dist() -> Result<ExitCode> {
+    run(cargo().args(["build", "--profile", "dist", "--package", "pangaea"]))?;
+    let path = target().join("dist/pangaea");
+    let bytes = fs::metadata(&path)
+        .with_context(|| format!("{} was not built", path.display()))?
+        .len();
+    println!("{} {:.1} MB", path.display(), bytes as f64 / 1e6);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `cargo xtask bench`
+pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
+    let mut command = Command::new(release()?);
+    command.arg("bench").args(args).current_dir(root());
+    println!("$ {}", shown(&command));
+    let status = command.status().context("could not start the program")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

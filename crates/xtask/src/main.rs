@@ -1,0 +1,83 @@
+//! The project's automation: `cargo xtask <command>`.
+//!
+//! It is a program and not a pile of shell scripts, so that it runs the same on a laptop and in hosted CI.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a developer's tool reads the environment and starts processes; it hosts no handler"
+)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+mod binary;
+mod ci;
+mod outcome;
+mod postgres;
+mod process;
+mod steps;
+mod test;
+mod tools;
+mod up;
+mod workspace;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Pangaea's automation",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every test, against a PostgreSQL and nats-servers that this command finds, installs and starts itself.
+    Test(TestArgs),
+    /// Check the format, run clippy, then `test`.
+    Ci,
+    /// Build the binary with link-time optimisation.
+    Dist,
+    /// Run the store as several processes over NATS, behind one address.
+    Up(up::UpArgs),
+    /// Build the release binary and run one of its benchmarks.
+    Bench {
+        /// The benchmark's name and its arguments, e.g. `saga --help`.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// What `cargo xtask test` takes.
+#[derive(Debug, Args, Default)]
+pub(crate) struct TestArgs {
+    /// Install missing servers system-wide with apt-get (also when CI=true).
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// Arguments for `cargo test`, e.g. `-p pangaea-bus -- conformance`.
+    #[arg(last = true)]
+    pub(crate) cargo_test: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Test(args) => test::run(&args),
+        Command::Ci => ci::run(),
+        Command::Dist => binary::dist(),
+        Command::Up(args) => up::run(&args),
+        Command::Bench { args } => binary::bench(&args),
+    }
+}
