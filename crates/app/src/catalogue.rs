@@ -1,4 +1,4 @@
-//! The catalogue: which modules this binary has. Adding one is a line in [`modules`].
+//! The catalogue: which modules this binary has. Adding one is a line in [`build`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use pangaea_kernel::Module;
-use pangaea_payment::HttpProvider;
+use pangaea_payment::{HttpProvider, ProviderTimeouts};
 use pangaea_runtime::config::Config;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -38,19 +38,27 @@ struct UserOptions {
     first_admin_password: String,
 }
 
-/// Every module of this binary, built from its options.
+/// Every module of this binary, and the one that the command line itself speaks to.
+pub(crate) struct Catalogue {
+    pub(crate) modules: Vec<Arc<dyn Module>>,
+    pub(crate) user: Arc<pangaea_user::User>,
+}
+
+/// Builds every module from its options.
 ///
 /// # Errors
 /// When a module's options are wrong, or its key cannot be read.
-pub(crate) fn modules(config: &Config, outside: &Outside) -> Result<Vec<Arc<dyn Module>>> {
+pub(crate) fn build(config: &Config, outside: &Outside) -> Result<Catalogue> {
     let product: ProductOptions = options(config, "product")?;
-    let provider = HttpProvider::new(&outside.provider_url).context("modules.payment.options.provider.url")?;
-    Ok(vec![
+    let provider = HttpProvider::new(&outside.provider_url, ProviderTimeouts::default()).context("modules.payment.options.provider.url")?;
+    let user = Arc::new(pangaea_user::User::new(user_config(config, outside)?));
+    let modules: Vec<Arc<dyn Module>> = vec![
         Arc::new(pangaea_product::Product::new().with_demo(product.demo_catalogue)),
         Arc::new(pangaea_order::Order::new()),
         Arc::new(pangaea_payment::Payment::new(Arc::new(provider))),
-        Arc::new(pangaea_user::User::new(user_config(config, outside)?)),
-    ])
+        user.clone(),
+    ];
+    Ok(Catalogue { modules, user })
 }
 
 pub(crate) fn options<T: DeserializeOwned>(config: &Config, module: &str) -> Result<T> {

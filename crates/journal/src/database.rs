@@ -17,7 +17,8 @@ pub struct Database {
 #[derive(Clone, Debug)]
 pub struct DatabaseOptions {
     /// `sqlite:<file>`, `sqlite::memory:`, or `postgres://…` (a schema per module, named like the module).
-    /// `{module}` in the text stands for the module's name.
+    /// `{module}` in the text stands for the module's name. `sqlite::memory:` is a new database that is gone with its last
+    /// handle; it takes room in the system's temporary folder.
     pub url: String,
     /// Connections for reads, at most.
     pub read_connections_max: u32,
@@ -52,16 +53,16 @@ impl Database {
 
     pub fn kind(&self) -> Kind {
         match self.place {
-            Place::SqliteFile { .. } | Place::SqliteMemory { .. } => Kind::Sqlite,
+            Place::Sqlite { .. } => Kind::Sqlite,
             Place::Postgres { .. } => Kind::Postgres,
         }
     }
 
-    /// The SQLite file, when there is one.
+    /// The SQLite file, when there is one that stays.
     pub fn file(&self) -> Option<&Path> {
         match &self.place {
-            Place::SqliteFile { file, .. } => Some(file),
-            Place::SqliteMemory { .. } | Place::Postgres { .. } => None,
+            Place::Sqlite { file, temporary: None, .. } => Some(file),
+            Place::Sqlite { .. } | Place::Postgres { .. } => None,
         }
     }
 

@@ -36,7 +36,8 @@ impl Head {
     /// Whether a row read inside a transaction is the one this head left.
     pub(crate) fn holds(&self, row: &Row) -> Result<(), JournalError> {
         let found = Self::from_row(row)?;
-        let same = found.epoch == self.epoch && found.inbox_end == self.inbox_end && found.outbox_end == self.outbox_end;
+        let same =
+            found.epoch == self.epoch && found.inbox_end == self.inbox_end && found.outbox_end == self.outbox_end;
         if same { Ok(()) } else { Err(JournalError::Superseded { ours: self.epoch, found: found.epoch }) }
     }
 }

@@ -31,7 +31,8 @@ impl Writer {
     /// # Errors
     /// When they cannot be read.
     pub async fn timers_due(&mut self, now: Timestamp, limit: usize) -> Result<Vec<TimerRow>, JournalError> {
-        let sql = format!("SELECT {TIMER_LIST} FROM timer WHERE due_at <= ? ORDER BY due_at, key, subject LIMIT {limit}");
+        let sql =
+            format!("SELECT {TIMER_LIST} FROM timer WHERE due_at <= ? ORDER BY due_at, key, subject LIMIT {limit}");
         let rows = self.connection()?.fetch(&Statement::new(sql).bind(now)).await;
         self.note_failure(rows)?.iter().map(TimerRow::from_row).collect()
     }

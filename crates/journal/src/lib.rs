@@ -10,6 +10,7 @@
 //!
 //! The journal cannot publish: a message leaves only as a row of the outbox.
 
+mod audit;
 mod connection;
 mod database;
 mod error;
@@ -24,10 +25,12 @@ mod read;
 mod record;
 mod rows;
 mod statement;
+mod temporary;
 mod unit_of_work;
 mod value;
 mod writer;
 
+pub use audit::{DeadLetterCounts, Extent, Extents};
 pub use database::{Database, DatabaseOptions, Kind};
 pub use error::JournalError;
 pub use head::Head;

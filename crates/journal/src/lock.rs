@@ -1,20 +1,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::JournalError;
-
-/// Held by a writer for as long as it leads. On PostgreSQL the connection's advisory lock takes its place.
-#[derive(Debug)]
-pub(crate) enum WriterLock {
-    File { _lock: LockFile },
-    Memory { _lock: MemoryLock },
-}
-
-/// The same for a database in memory, which only this process can reach.
-#[derive(Debug)]
-pub(crate) struct MemoryLock(Arc<AtomicBool>);
 
 /// Keeps a second process from writing the same SQLite file. The operating system lets go of it when the process ends,
 /// however it ends.
@@ -39,22 +26,5 @@ impl LockFile {
             Err(TryLockError::WouldBlock) => Err(JournalError::Locked { what: database.display().to_string() }),
             Err(TryLockError::Error(error)) => Err(open_error(error)),
         }
-    }
-}
-
-// === impl MemoryLock ===
-
-impl MemoryLock {
-    pub(crate) fn take(taken: &Arc<AtomicBool>) -> Result<Self, JournalError> {
-        if taken.swap(true, Ordering::AcqRel) {
-            return Err(JournalError::Locked { what: "the database in memory".to_owned() });
-        }
-        Ok(Self(taken.clone()))
-    }
-}
-
-impl Drop for MemoryLock {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
     }
 }

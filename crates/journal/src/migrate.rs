@@ -12,7 +12,8 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-const JOURNAL: &[Migration] = &[Migration { name: "journal/0001", sql: include_str!("../migrations/0001_journal.sql") }];
+const JOURNAL: &[Migration] =
+    &[Migration { name: "journal/0001", sql: include_str!("../migrations/0001_journal.sql") }];
 
 pub(crate) async fn migrate(
     connection: &mut Connection,

@@ -39,7 +39,8 @@ impl Pending {
         statements.extend(insert_rows(INBOX_INSERT, INBOX_COLUMNS, inbox, ""));
 
         let timers = self.timers.into_iter();
-        let timers = timers.map(|((key, subject), row)| (vec![key.into(), subject.into()], row.map(TimerRow::into_values)));
+        let timers =
+            timers.map(|((key, subject), row)| (vec![key.into(), subject.into()], row.map(TimerRow::into_values)));
         statements.extend(write_all("timer", TIMER_LIST, 2, TIMER_COLUMNS, timers));
         let effects = self.effects.into_iter().map(|(id, row)| (vec![id.into()], row.map(EffectRow::into_values)));
         statements.extend(write_all("effect", EFFECT_LIST, 1, EFFECT_COLUMNS, effects));

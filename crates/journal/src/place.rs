@@ -1,9 +1,8 @@
 //! Where a module's database is, and how connections to it are made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
@@ -11,13 +10,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::connection::{Connection, Pool};
-use crate::lock::{LockFile, MemoryLock, WriterLock};
+use crate::lock::LockFile;
+use crate::temporary::TemporaryFolder;
 use crate::{DatabaseOptions, JournalError, Statement};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    SqliteFile { options: Box<SqliteConnectOptions>, file: PathBuf },
-    SqliteMemory { options: Box<SqliteConnectOptions>, writer: Arc<AtomicBool> },
+    Sqlite { options: Box<SqliteConnectOptions>, file: PathBuf, temporary: Option<Arc<TemporaryFolder>> },
     Postgres { options: Box<PgConnectOptions>, schema: String },
 }
 
@@ -44,18 +43,11 @@ impl Place {
     }
 
     fn sqlite(module: &str, file: &str, template: &str, synchronous_full: bool) -> Result<Self, JournalError> {
-        let common = SqliteConnectOptions::new()
-            .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(64)
-            .foreign_keys(false)
-            .disable_statement_logging();
         if file == ":memory:" {
-            // The memdb file system shares a database between the connections of one process, with real locks; SQLite's
-            // shared cache was rejected because its table locks fail readers at once.
-            static COUNTER: AtomicU64 = AtomicU64::new(0);
-            let name = format!("/pangaea-{module}-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-            let options = Box::new(common.filename(name).vfs("memdb").create_if_missing(true));
-            return Ok(Self::SqliteMemory { options, writer: Arc::default() });
+            let folder = Arc::new(TemporaryFolder::create()?);
+            let path = folder.path().join(format!("{module}.db"));
+            let options = sqlite_options(&path).synchronous(SqliteSynchronous::Off);
+            return Ok(Self::Sqlite { options: Box::new(options), file: path, temporary: Some(folder) });
         }
         if file.is_empty() {
             return Err(url_error(template, "no file is named; write sqlite:<folder>/ or sqlite::memory:"));
@@ -68,7 +60,8 @@ impl Place {
             path.push(format!("{module}.db"));
         } else if !template.contains("{module}") {
             // One file per module, always: the modules share nothing.
-            let reason = "name a folder (ending in /), or a file with {module} in its name: each module has a file of its own";
+            let reason =
+                "name a folder (ending in /), or a file with {module} in its name: each module has a file of its own";
             return Err(url_error(template, reason));
         }
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -76,14 +69,8 @@ impl Place {
                 .map_err(|error| JournalError::Open { url: path.display().to_string(), reason: error.to_string() })?;
         }
         let synchronous = if synchronous_full { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
-        let options = common
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .pragma("temp_store", "memory")
-            .pragma("cache_size", "-16000");
-        Ok(Self::SqliteFile { options: Box::new(options), file: path })
+        let options = Box::new(sqlite_options(&path).synchronous(synchronous));
+        Ok(Self::Sqlite { options, file: path, temporary: None })
     }
 
     fn postgres(module: &str, url: &str) -> Result<Self, JournalError> {
@@ -94,6 +81,19 @@ impl Place {
             .disable_statement_logging();
         Ok(Self::Postgres { options: Box::new(options), schema: module.to_owned() })
     }
+}
+
+fn sqlite_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(64)
+        .foreign_keys(false)
+        .pragma("temp_store", "memory")
+        .pragma("cache_size", "-16000")
+        .disable_statement_logging()
 }
 
 /// The name becomes a file's name and, on PostgreSQL, part of SQL texts that take no values.
@@ -123,10 +123,9 @@ fn url_error(url: &str, reason: &str) -> JournalError {
 
 impl Place {
     /// Keeps a second writer out, where the lock is not the connection's own.
-    pub(crate) fn lock(&self) -> Result<Option<WriterLock>, JournalError> {
+    pub(crate) fn lock(&self) -> Result<Option<LockFile>, JournalError> {
         match self {
-            Self::SqliteFile { file, .. } => Ok(Some(WriterLock::File { _lock: LockFile::take(file)? })),
-            Self::SqliteMemory { writer, .. } => Ok(Some(WriterLock::Memory { _lock: MemoryLock::take(writer)? })),
+            Self::Sqlite { file, .. } => LockFile::take(file).map(Some),
             Self::Postgres { .. } => Ok(None),
         }
     }
@@ -134,12 +133,11 @@ impl Place {
     /// The pool's connections cannot write: no connection but the writer's does.
     pub(crate) async fn pool(&self, connections_max: u32) -> Result<Pool, JournalError> {
         match self {
-            Self::SqliteFile { options, .. } | Self::SqliteMemory { options, .. } => {
+            Self::Sqlite { options, .. } => {
                 let options = options.as_ref().clone().pragma("query_only", "on");
                 let pool = SqlitePoolOptions::new()
                     .max_connections(connections_max)
-                    .min_connections(1)
-                    // A database in memory ends with its last connection, so none is ever closed for its age.
+                    // A file does not go away: closing a connection for its age would only cost its cache.
                     .idle_timeout(None)
                     .max_lifetime(None)
                     .test_before_acquire(false)
@@ -184,9 +182,7 @@ impl Place {
     async fn connect(&self) -> Result<Connection, JournalError> {
         let connected = async {
             match self {
-                Self::SqliteFile { options, .. } | Self::SqliteMemory { options, .. } => {
-                    SqliteConnection::connect_with(options).await.map(Connection::Sqlite)
-                }
+                Self::Sqlite { options, .. } => SqliteConnection::connect_with(options).await.map(Connection::Sqlite),
                 Self::Postgres { options, .. } => PgConnection::connect_with(options).await.map(Connection::Postgres),
             }
         };
@@ -198,11 +194,15 @@ impl Place {
 
     fn open_error(&self, reason: &str) -> JournalError {
         let url = match self {
-            Self::SqliteFile { file, .. } => file.display().to_string(),
-            Self::SqliteMemory { .. } => "sqlite::memory:".to_owned(),
+            Self::Sqlite { file, .. } => file.display().to_string(),
             // The URL may hold a password: name the place only.
             Self::Postgres { options, .. } => {
-                format!("postgres://{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""))
+                format!(
+                    "postgres://{}:{}/{}",
+                    options.get_host(),
+                    options.get_port(),
+                    options.get_database().unwrap_or("")
+                )
             }
         };
         JournalError::Open { url, reason: reason.to_owned() }
@@ -211,7 +211,8 @@ impl Place {
 
 /// Elects the leader on PostgreSQL: the lock is the session's, so it ends with the connection.
 async fn take_advisory_lock(connection: &mut Connection, schema: &str) -> Result<(), JournalError> {
-    let statement = Statement::new("SELECT pg_try_advisory_lock(hashtextextended(?, 0))").bind(format!("pangaea/{schema}"));
+    let statement =
+        Statement::new("SELECT pg_try_advisory_lock(hashtextextended(?, 0))").bind(format!("pangaea/{schema}"));
     let rows = connection.fetch(&statement).await?;
     let taken: bool = rows.first().ok_or_else(|| JournalError::Decode("no answer to the lock".into()))?.get(0)?;
     if taken { Ok(()) } else { Err(JournalError::Locked { what: format!("the PostgreSQL schema {schema}") }) }

@@ -34,7 +34,12 @@ impl Database {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn outbox_after(&self, log_id: &str, after: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, JournalError> {
+    pub async fn outbox_after(
+        &self,
+        log_id: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Envelope>>, JournalError> {
         let sql = format!("{OUTBOX_SELECT} WHERE position > ? ORDER BY position LIMIT {limit}");
         let rows = self.fetch(Statement::new(sql).bind(after)).await?;
         rows.iter().map(|row| outbox_envelope(row, self.module(), log_id).map(Arc::new)).collect()
@@ -63,7 +68,8 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub async fn timers_due(&self, now: Timestamp, limit: usize) -> Result<Vec<TimerRow>, JournalError> {
-        let sql = format!("SELECT {TIMER_LIST} FROM timer WHERE due_at <= ? ORDER BY due_at, key, subject LIMIT {limit}");
+        let sql =
+            format!("SELECT {TIMER_LIST} FROM timer WHERE due_at <= ? ORDER BY due_at, key, subject LIMIT {limit}");
         let rows = self.fetch(Statement::new(sql).bind(now)).await?;
         rows.iter().map(TimerRow::from_row).collect()
     }
@@ -82,7 +88,8 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub async fn effects_pending(&self, after: &str, limit: usize) -> Result<Vec<EffectRow>, JournalError> {
-        let sql = format!("SELECT {EFFECT_LIST} FROM effect WHERE state = 'pending' AND id > ? ORDER BY id LIMIT {limit}");
+        let sql =
+            format!("SELECT {EFFECT_LIST} FROM effect WHERE state = 'pending' AND id > ? ORDER BY id LIMIT {limit}");
         let rows = self.fetch(Statement::new(sql).bind(after)).await?;
         rows.iter().map(EffectRow::from_row).collect()
     }

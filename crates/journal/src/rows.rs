@@ -248,7 +248,11 @@ impl EffectRow {
             id: row.get(0)?,
             subject: row.get(1)?,
             key: row.get(2)?,
-            state: if row.get::<String>(3)? == EffectState::Pending.as_str() { EffectState::Pending } else { EffectState::Done },
+            state: if row.get::<String>(3)? == EffectState::Pending.as_str() {
+                EffectState::Pending
+            } else {
+                EffectState::Done
+            },
             deadline_at: row.get(4)?,
             causation_id: row.get(5)?,
             correlation_id: row.get(6)?,

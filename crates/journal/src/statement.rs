@@ -80,7 +80,8 @@ impl Row {
     /// # Errors
     /// When there is no such column or its value is not a `T`.
     pub fn get<T: Column>(&self, column: usize) -> Result<T, JournalError> {
-        let value = self.0.get(column).ok_or_else(|| JournalError::Decode(format!("the answer has no column {column}")))?;
+        let value =
+            self.0.get(column).ok_or_else(|| JournalError::Decode(format!("the answer has no column {column}")))?;
         T::from_value(value).map_err(|error| match error {
             JournalError::Decode(reason) => JournalError::Decode(format!("column {column}: {reason}")),
             other => other,
@@ -94,7 +95,8 @@ mod tests {
 
     #[test]
     fn numbers_placeholders_for_postgres() {
-        let statement = Statement::new("SELECT a FROM t WHERE b = ? AND c").bind(1_i64).and_in(["x".into(), "y".into()]);
+        let statement =
+            Statement::new("SELECT a FROM t WHERE b = ? AND c").bind(1_i64).and_in(["x".into(), "y".into()]);
         assert_eq!(statement.postgres_sql(), "SELECT a FROM t WHERE b = $1 AND c IN ($2, $3)");
         assert_eq!(Statement::new("SELECT a FROM t WHERE c").and_in([]).sql, "SELECT a FROM t WHERE c IN (NULL)");
     }

@@ -22,7 +22,10 @@ impl Writer {
     ///
     /// # Errors
     /// When the rows cannot be read.
-    pub async fn prefetch<R: Record>(&mut self, keys: impl IntoIterator<Item = Vec<Value>>) -> Result<(), JournalError> {
+    pub async fn prefetch<R: Record>(
+        &mut self,
+        keys: impl IntoIterator<Item = Vec<Value>>,
+    ) -> Result<(), JournalError> {
         const KEYS_PER_STATEMENT_MAX: usize = 500;
         let mut unknown: Vec<Vec<Value>> = keys.into_iter().filter(|key| !self.map.knows(R::TABLE, key)).collect();
         unknown.sort();

@@ -1,6 +1,4 @@
-use pangaea_contracts::{
-    Currency, OrderId, PaymentId, ProductId, RefundId, Role, SessionId, SkuId, Timestamp, UserId,
-};
+use pangaea_contracts::{Currency, OrderId, PaymentId, ProductId, RefundId, Role, SessionId, SkuId, Timestamp, UserId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -3,7 +3,7 @@ use pangaea_contracts::{Envelope, digest_text};
 use crate::connection::Connection;
 use crate::head::SELECT_HEAD;
 use crate::identity_map::IdentityMap;
-use crate::lock::WriterLock;
+use crate::lock::LockFile;
 use crate::pending::Pending;
 use crate::{Database, Head, JournalError, Kind, Row, Statement};
 
@@ -24,7 +24,7 @@ pub struct Writer {
     /// Why this transaction can no longer be committed. PostgreSQL refuses every statement after a failed one, SQLite
     /// does not: a handler that swallows an error must not commit on one of the two.
     failed: Option<String>,
-    _lock: Option<WriterLock>,
+    _lock: Option<LockFile>,
 }
 
 // === impl Writer: leading ===
@@ -33,7 +33,7 @@ impl Writer {
     pub(crate) async fn lead(
         mut connection: Connection,
         database: Database,
-        lock: Option<WriterLock>,
+        lock: Option<LockFile>,
         code_version: &str,
     ) -> Result<Self, JournalError> {
         let head = begin_epoch(&mut connection, database.kind(), code_version).await?;
@@ -77,6 +77,10 @@ impl Writer {
         }
         let note = Statement::new("UPDATE head SET clean_stop = 1 WHERE epoch = ?").bind(self.head.epoch);
         let written = self.connection()?.execute_all(&[note]).await;
+        if self.database.kind() == Kind::Postgres && written.is_ok() {
+            // The server notices a closed connection a little later; the next leader need not wait for that.
+            self.connection()?.raw("SELECT pg_advisory_unlock_all()").await?;
+        }
         if let Some(connection) = self.connection.take() {
             connection.close().await?;
         }
@@ -127,7 +131,9 @@ impl Writer {
     /// before the next try.
     pub async fn begin(&mut self) -> Result<(), JournalError> {
         if self.in_transaction {
-            return Err(JournalError::Statement("a transaction is already open; commit it or roll it back first".into()));
+            return Err(JournalError::Statement(
+                "a transaction is already open; commit it or roll it back first".into(),
+            ));
         }
         let sql = match self.database.kind() {
             Kind::Sqlite => format!("BEGIN IMMEDIATE; {SELECT_HEAD}"),

@@ -39,19 +39,19 @@ pub enum State {
 
 /// What the state machine keeps of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saga {
-    pub state: State,
+pub(crate) struct Saga {
+    pub(crate) state: State,
     /// Deadlines passed in this state; of `committed`, tries to capture that brought no money.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// While cancelling: payment has not yet said that nothing is held.
-    pub awaits_void: bool,
+    pub(crate) awaits_void: bool,
     /// While cancelling: product has not yet said that nothing is held.
-    pub awaits_release: bool,
+    pub(crate) awaits_release: bool,
 }
 
 /// What may happen to an order before it is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     StockReserved,
     StockRefused(Reason),
     StockCommitted,
@@ -74,7 +74,7 @@ pub enum Event {
 
 /// What to say, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Say {
+pub(crate) enum Say {
     ReserveStock,
     Authorize,
     CommitStock,
@@ -88,25 +88,25 @@ pub enum Say {
 
 /// The outcome of an event. The deadline is set anew after every step, see [`deadline_ms`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    pub saga: Saga,
-    pub say: Vec<Say>,
+pub(crate) struct Step {
+    pub(crate) saga: Saga,
+    pub(crate) say: Vec<Say>,
     /// The entry of the timeline; none for a question asked again.
-    pub entry: Option<Entry>,
+    pub(crate) entry: Option<Entry>,
 }
 
 /// What the timeline says of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Snake case, stable.
-    pub event: &'static str,
+    pub(crate) event: &'static str,
     /// Why, where there is something to explain.
-    pub reason: Option<Reason>,
+    pub(crate) reason: Option<Reason>,
 }
 
 /// Why an order cannot be cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelRefusal {
+pub(crate) enum CancelRefusal {
     /// A capture is under way; its outcome decides.
     Capturing,
     /// The money is captured: the way back is a refund.
@@ -116,7 +116,7 @@ pub enum CancelRefusal {
 }
 
 /// Takes an event into account; `None` when it changes nothing.
-pub fn step(saga: Saga, event: &Event, settings: &OrderSettings) -> Option<Step> {
+pub(crate) fn step(saga: Saga, event: &Event, settings: &OrderSettings) -> Option<Step> {
     use Say::{Authorize, Capture, CommitStock, Confirmed};
     let next = match (saga.state, event) {
         (State::Placed, Event::StockReserved) => go(State::Reserved, &[Authorize], "reserved", None),
@@ -147,7 +147,7 @@ pub fn step(saga: Saga, event: &Event, settings: &OrderSettings) -> Option<Step>
 ///
 /// # Errors
 /// Says what stands against it.
-pub fn may_cancel(state: State, staff: bool) -> Result<(), CancelRefusal> {
+pub(crate) fn may_cancel(state: State, staff: bool) -> Result<(), CancelRefusal> {
     match state {
         State::Placed | State::Reserved | State::ActionRequired | State::Authorized => Ok(()),
         State::Cancelling | State::Cancelled => Ok(()),
@@ -159,7 +159,7 @@ pub fn may_cancel(state: State, staff: bool) -> Result<(), CancelRefusal> {
 }
 
 /// How long the order may stay as it is before something is done about it, in milliseconds; `None` once it is settled.
-pub fn deadline_ms(saga: &Saga, settings: &OrderSettings) -> Option<i64> {
+pub(crate) fn deadline_ms(saga: &Saga, settings: &OrderSettings) -> Option<i64> {
     match saga.state {
         State::Placed | State::Reserved | State::Authorized => Some(settings.answer_timeout_ms),
         State::ActionRequired => Some(settings.action_timeout_ms),
@@ -294,7 +294,7 @@ impl FromStr for State {
 
 impl Saga {
     /// A new order's.
-    pub const PLACED: Saga = Saga { state: State::Placed, attempt: 0, awaits_void: false, awaits_release: false };
+    pub(crate) const PLACED: Saga = Saga { state: State::Placed, attempt: 0, awaits_void: false, awaits_release: false };
 }
 
 #[cfg(test)]

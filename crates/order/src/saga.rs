@@ -57,6 +57,10 @@ pub(crate) async fn declined(cx: &mut Cx, event: Declined) -> Result<(), Failure
 }
 
 pub(crate) async fn captured(cx: &mut Cx, event: Captured) -> Result<(), Failure> {
+    let currency = cx.get::<OrderRow>(&event.order_id).await?.map(|order| order.currency);
+    if currency.is_some_and(|currency| currency != event.amount.currency) {
+        return Err(Failure::poison(format!("{} was captured for an order in another currency", event.amount)));
+    }
     happened(cx, &event.order_id, Event::Captured { amount: event.amount.amount }).await
 }
 

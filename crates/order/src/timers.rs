@@ -8,20 +8,20 @@ use crate::domain::State;
 
 /// An order has waited long enough. One per order: every step moves it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Deadline {
-    pub order_id: OrderId,
+pub(crate) struct Deadline {
+    pub(crate) order_id: OrderId,
     /// What it waited in; a timer of another state or attempt has been overtaken.
-    pub state: State,
-    pub attempt: u32,
+    pub(crate) state: State,
+    pub(crate) attempt: u32,
 }
 
 /// A refund, or the return of its units to the stock, has waited long enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RefundDeadline {
-    pub order_id: OrderId,
-    pub refund_id: RefundId,
+pub(crate) struct RefundDeadline {
+    pub(crate) order_id: OrderId,
+    pub(crate) refund_id: RefundId,
     /// Times it was asked again so far.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
 }
 
 impl Message for Deadline {

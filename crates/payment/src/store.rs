@@ -14,7 +14,7 @@ pub use read::{Balance, balances};
 pub(crate) use read::{Owner, by_id, page, transfers};
 pub use verify::{OrderTotals, totals, verify};
 
-pub const MIGRATIONS: &[Migration] =
+pub(crate) const MIGRATIONS: &[Migration] =
     &[Migration { name: "0001_payment", sql: include_str!("../migrations/0001_payment.sql") }];
 
 record! {

@@ -10,7 +10,11 @@ fn metrics_are_rendered_and_a_second_start_is_refused() {
     metrics::counter!("test_orders_total", "state" => "confirmed").increment(3);
     metrics::histogram!("test_commit_seconds").record(0.004);
     let text = telemetry.render_metrics();
-    for line in ["test_orders_total{state=\"confirmed\"} 3", "test_commit_seconds_bucket{le=\"0.005\"} 1", "test_commit_seconds_count 1"] {
+    for line in [
+        "test_orders_total{state=\"confirmed\"} 3",
+        "test_commit_seconds_bucket{le=\"0.005\"} 1",
+        "test_commit_seconds_count 1",
+    ] {
         assert!(text.lines().any(|rendered| rendered == line), "{line}\n{text}");
     }
     let Err(error) = telemetry::init(&config) else { panic!("a second init must be refused") };

@@ -102,7 +102,13 @@ impl Shared {
     }
 
     /// Hashes, seals and submits. The answer holds nothing personal.
-    pub(crate) async fn register(&self, edge: &Edge, intent: &Intent, new: NewAccount, stated: &str) -> Result<Answer, Problem> {
+    pub(crate) async fn register(
+        &self,
+        edge: &Edge,
+        intent: &Intent,
+        new: NewAccount,
+        stated: &str,
+    ) -> Result<Answer, Problem> {
         let NewAccount { email, password, profile, roles } = new;
         let user_id: UserId = new_id(UserId::PREFIX, edge.clock().now())?;
         let hash = self.passwords.hash(password).await?;
@@ -280,7 +286,8 @@ fn refresh_name(token: &str) -> String {
 impl NewRefresh {
     fn make(edge: &Edge, kept: &RefreshSecret) -> Result<Self, Problem> {
         let token = base64url(&random::<32>()?);
-        let value = serde_json::to_string(kept).map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
+        let value =
+            serde_json::to_string(kept).map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
         let expires_at = edge.clock().now().plus_millis(UserSettings::of(edge).session_ms());
         let secret = SecretRow { name: refresh_name(&token), value: Some(value), expires_at: Some(expires_at) };
         Ok(Self { token, secret })

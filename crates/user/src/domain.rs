@@ -129,7 +129,8 @@ impl Address {
     /// # Errors
     /// The field's name, and what it has to be.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
-        let optional = |text: &Option<String>, chars_max| text.as_deref().map_or(Ok(()), |text| check_text(text, chars_max));
+        let optional =
+            |text: &Option<String>, chars_max| text.as_deref().map_or(Ok(()), |text| check_text(text, chars_max));
         check_text(&self.recipient, NAME_CHARS_MAX).map_err(|detail| ("recipient", detail))?;
         check_text(&self.line1, LINE_CHARS_MAX).map_err(|detail| ("line1", detail))?;
         optional(&self.line2, LINE_CHARS_MAX).map_err(|detail| ("line2", detail))?;

@@ -57,7 +57,10 @@ pub(crate) async fn register(cx: &mut Cx, command: Register) -> Result<Answer, F
     let roles = sound_roles(roles).map_err(|detail| Problem::invalid("/roles", detail))?;
     let taken = cx.get::<EmailOwner>(&email_hash).await?.is_some() || cx.get::<Account>(&user_id).await?.is_some();
     if taken {
-        return Err(Failure::refusal(ProblemKind::Conflict, "there is an account with this e-mail address; sign in instead"));
+        return Err(Failure::refusal(
+            ProblemKind::Conflict,
+            "there is an account with this e-mail address; sign in instead",
+        ));
     }
     let account = Account {
         user_id: user_id.clone(),

@@ -76,7 +76,10 @@ async fn renewed(edge: &Edge, vault: &Vault, now: Timestamp) -> Result<Vec<Usabl
     if found.usable.is_empty() && found.unreadable > 0 {
         tracing::error!("no signing key can be unsealed: the sealing key is not the one that this store was made with");
         // Without `Retry-After`: nothing gets better by itself.
-        return Err(Problem::new(ProblemKind::Unavailable, "access tokens cannot be signed: no signing key can be unsealed"));
+        return Err(Problem::new(
+            ProblemKind::Unavailable,
+            "access tokens cannot be signed: no signing key can be unsealed",
+        ));
     }
     let lasts = found.usable.iter().any(|key| key.published.not_after.millis_since(now) > RENEW_BEFORE_MS);
     if lasts {
@@ -123,7 +126,8 @@ async fn publish(edge: &Edge, vault: &Vault, newest: Option<&TokenKey>, now: Tim
     let secret = SecretRow { name, value: Some(value), expires_at: Some(not_after) };
     let command = PublishKey { key_id: pair.key_id.clone(), public_key: pair.public_key(), not_before: now, not_after };
     let after = newest.map_or("none", |key| key.key_id.as_str());
-    let command = Intent::system("/signing-keys/after", after).command_stating(&command, "the next key", vec![secret])?;
+    let command =
+        Intent::system("/signing-keys/after", after).command_stating(&command, "the next key", vec![secret])?;
     let answer = edge.submit(command).await?;
     if answer.is_success() { Ok(()) } else { Err(failed("command")) }
 }
@@ -161,7 +165,14 @@ impl Jwk {
     /// `None` for what is no key, so that one bad row does not take the others with it.
     pub(crate) fn of(key: &TokenKey) -> Option<Self> {
         let bytes = from_base64url(&key.public_key).ok().filter(|bytes| bytes.len() == 32)?;
-        Some(Self { kty: "OKP", crv: "Ed25519", x: base64url(&bytes), kid: key.key_id.clone(), alg: "EdDSA", usage: "sig" })
+        Some(Self {
+            kty: "OKP",
+            crv: "Ed25519",
+            x: base64url(&bytes),
+            kid: key.key_id.clone(),
+            alg: "EdDSA",
+            usage: "sig",
+        })
     }
 }
 

@@ -33,7 +33,8 @@ impl Lockout {
     /// 429 while the address has to wait.
     pub(crate) fn check(&self, email_hash: &str, now: Timestamp) -> Result<(), Problem> {
         let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left_ms = failures.get(email_hash).map_or(0, |failures| failures.wait_ms() - now.millis_since(failures.last_at));
+        let left_ms =
+            failures.get(email_hash).map_or(0, |failures| failures.wait_ms() - now.millis_since(failures.last_at));
         if left_ms <= 0 {
             return Ok(());
         }

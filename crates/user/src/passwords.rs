@@ -44,7 +44,8 @@ impl Passwords {
     /// 429 when too many are waiting.
     pub(crate) async fn hash(&self, password: String) -> Result<String, Problem> {
         let salt = random::<16>()?;
-        let hashed = self.run(move || Some(hasher()?.hash_password_with_salt(password.as_bytes(), &salt).ok()?.to_string()));
+        let hashed =
+            self.run(move || Some(hasher()?.hash_password_with_salt(password.as_bytes(), &salt).ok()?.to_string()));
         hashed.await?.ok_or_else(broken)
     }
 
@@ -72,7 +73,10 @@ impl Passwords {
     }
 
     async fn slot(&self) -> Result<Slot, Problem> {
-        let busy = || Problem::new(ProblemKind::TooManyRequests, "too many passwords are being checked; try again").with_retry_after(1);
+        let busy = || {
+            Problem::new(ProblemKind::TooManyRequests, "too many passwords are being checked; try again")
+                .with_retry_after(1)
+        };
         let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| busy())?;
         let running = self.running.clone().acquire_owned().await.map_err(|_| busy())?;
         Ok(Slot { _admitted: admitted, _running: running })

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::Method;
 use pangaea_contracts::{Actor, Role, UserId};
-use pangaea_kernel::{Problem, ProblemKind};
 use pangaea_kernel::http::{Edge, Intent};
+use pangaea_kernel::{Problem, ProblemKind};
 
 use crate::accounts::{NewAccount, Shared, problem_of};
 use crate::domain::Email;
@@ -87,7 +87,14 @@ async fn patiently<T, F: Future<Output = Result<T, Problem>>>(mut attempt: impl 
 }
 
 /// The command's id follows from the address, so replicas that start at once make one account.
-async fn create_once(shared: &Shared, edge: &Edge, email: &str, password: &str, name: &str, role: Role) -> Result<(), Problem> {
+async fn create_once(
+    shared: &Shared,
+    edge: &Edge,
+    email: &str,
+    password: &str,
+    name: &str,
+    role: Role,
+) -> Result<(), Problem> {
     let new = NewAccount::check(email, password.to_owned(), name, vec![role])?;
     let email_hash = shared.vault.email_hash(&new.email);
     // Hashing is slow, so not at every start.
@@ -114,8 +121,8 @@ pub(crate) async fn create_user(
     if !answer.is_success() {
         return Err(problem_of(answer));
     }
-    let facts: AccountFacts = serde_json::from_value(answer.body)
-        .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
+    let facts: AccountFacts =
+        serde_json::from_value(answer.body).map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
     Ok(facts.id)
 }
 

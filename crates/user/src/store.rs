@@ -72,7 +72,11 @@ pub(crate) async fn owner_of_email(database: &Database, email_hash: &str) -> Res
 }
 
 /// In the order of their ids, which is that of registration; one more than `limit`, to know whether there is a next page.
-pub(crate) async fn accounts_after(database: &Database, after: &str, limit: u32) -> Result<Vec<AccountRead>, JournalError> {
+pub(crate) async fn accounts_after(
+    database: &Database,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<AccountRead>, JournalError> {
     let sql = format!("{ACCOUNT_SELECT} WHERE a.user_id > ? ORDER BY a.user_id LIMIT {}", limit + 1);
     database.fetch(Statement::new(sql).bind(after)).await?.iter().map(account_of).collect()
 }
@@ -100,7 +104,14 @@ pub(crate) async fn token_keys(database: &Database, now: Timestamp) -> Result<Ve
     );
     let rows = database.fetch(Statement::new(sql).bind(now)).await?;
     rows.iter()
-        .map(|row| Ok(TokenKey { key_id: row.get(0)?, public_key: row.get(1)?, not_before: row.get(2)?, not_after: row.get(3)? }))
+        .map(|row| {
+            Ok(TokenKey {
+                key_id: row.get(0)?,
+                public_key: row.get(1)?,
+                not_before: row.get(2)?,
+                not_after: row.get(3)?,
+            })
+        })
         .collect()
 }
 
@@ -110,7 +121,10 @@ pub(crate) async fn token_keys(database: &Database, now: Timestamp) -> Result<Ve
 /// When the database cannot be read.
 pub async fn verify(database: &Database) -> Result<Vec<String>, JournalError> {
     let checks = [
-        ("session without its account", "SELECT s.session_id FROM session s LEFT JOIN account a ON a.user_id = s.user_id WHERE a.user_id IS NULL"),
+        (
+            "session without its account",
+            "SELECT s.session_id FROM session s LEFT JOIN account a ON a.user_id = s.user_id WHERE a.user_id IS NULL",
+        ),
         (
             "session of a later epoch than its account's",
             "SELECT s.session_id FROM session s JOIN account a ON a.user_id = s.user_id WHERE s.epoch > a.session_epoch",

@@ -98,7 +98,8 @@ impl Seal {
         let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or(CannotOpen)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| CannotOpen)?;
         let mut sealed = sealed.to_vec();
-        let plain = self.key()?.open_in_place(nonce, Aad::from(name.as_bytes()), &mut sealed).map_err(|_| CannotOpen)?;
+        let plain =
+            self.key()?.open_in_place(nonce, Aad::from(name.as_bytes()), &mut sealed).map_err(|_| CannotOpen)?;
         Ok(plain.to_vec())
     }
 

@@ -9,7 +9,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use pangaea_kernel::{Definition, Module};
 use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::topology::Topology;
-use serde_json::json;
 
 use super::ConfigArgs;
 use crate::catalogue::{self, Outside};
@@ -94,9 +93,9 @@ pub(super) fn topology(args: &TopologyArgs) -> Result<ExitCode> {
     let config = ConfigArgs::default().load()?.config;
     let topology = Topology::from_definitions(&definitions(&offline_modules(&config)?));
     let text = match args.format {
-        Format::Mermaid => topology.mermaid(),
-        Format::Dot => topology.dot(),
-        Format::Json => format!("{:#}\n", json!(topology)),
+        Format::Mermaid => topology.to_mermaid(),
+        Format::Dot => topology.to_dot(),
+        Format::Json => topology.to_json(),
     };
     write!(std::io::stdout().lock(), "{text}")?;
     Ok(ExitCode::SUCCESS)
@@ -110,7 +109,8 @@ pub(super) fn openapi(args: &OpenapiArgs) -> Result<ExitCode> {
 }
 
 fn offline_modules(config: &Config) -> Result<Vec<Arc<dyn Module>>> {
-    catalogue::modules(config, &Outside { provider_url: Provider::nowhere().url, may_write: false })
+    let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
+    Ok(catalogue::build(config, &outside)?.modules)
 }
 
 fn definitions(modules: &[Arc<dyn Module>]) -> Vec<Arc<Definition>> {

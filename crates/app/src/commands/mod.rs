@@ -70,8 +70,13 @@ pub(crate) struct ConfigArgs {
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     modules: Option<Vec<String>>,
     /// Set one key, e.g. --set http.listen=127.0.0.1:8081
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
+    set: Vec<(String, String)>,
+}
+
+fn parse_set(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. http.listen=127.0.0.1:8081")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 // === impl ConfigArgs ===
@@ -79,7 +84,7 @@ pub(crate) struct ConfigArgs {
 impl ConfigArgs {
     fn load(&self) -> Result<Loaded> {
         let overrides = Overrides { modules: self.modules.clone(), set: self.set.clone(), ..Overrides::default() };
-        Ok(Config::load(Sources { file: self.config.clone(), overrides, ..Sources::default() })?)
+        Ok(Config::load(&Sources::of_process(self.config.clone(), overrides))?)
     }
 }
 

@@ -7,12 +7,17 @@ use clap::Args;
 use pangaea_kernel::SystemClock;
 use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::{Host, Started, telemetry};
+use pangaea_user::User;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgs;
-use crate::catalogue::{self, Outside};
+use crate::catalogue::{self, Catalogue, Outside};
 use crate::provider::Provider;
+
+const DEMO_CUSTOMER: &str = "customer@demo.pangaea.example";
+/// Of the demo catalogue; a test places it as printed.
+const DEMO_ORDER: &str = r#"{"lines":[{"sku":"TEA-EARL-GREY-100","quantity":2}],"payment_token":"tok_ok"}"#;
 
 #[derive(Args, Default)]
 #[command(after_help = "Examples:\n  \
@@ -30,14 +35,14 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode> {
     let telemetry = telemetry::init(&config.telemetry)?;
     let provider = Provider::of(&config).await?;
     let outside = Outside { provider_url: provider.url.clone(), may_write: true };
-    let modules = catalogue::modules(&config, &outside)?;
+    let Catalogue { modules, user } = catalogue::build(&config, &outside)?;
     let render = Arc::new(move || telemetry.render_metrics());
     let host = Host::build(config.clone(), modules, Arc::new(SystemClock), render).await?;
 
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let embedded = provider.is_embedded();
-    let outcome = host.run(shutdown, |started| announce(&config, started, embedded)).await;
+    let outcome = host.run(shutdown, |started| announce(&config, user, started, embedded)).await;
     provider.stop().await;
     outcome?;
     Ok(ExitCode::SUCCESS)
@@ -57,19 +62,19 @@ fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
 }
 
 /// Says where everything is. Where the demo accounts live, a token and lines to try it are printed too.
-fn announce(config: &Config, started: Started, embedded_provider: bool) {
+fn announce(config: &Config, user: Arc<User>, started: Started, embedded_provider: bool) {
     let config = config.clone();
     tokio::spawn(async move {
-        let token = demo_token(&config, &started).await;
+        let token = demo_token(&config, &user, &started).await;
         // A closed pipe must not end a store that runs.
         let _ = write_welcome(&config, &started, embedded_provider, token.as_deref());
     });
 }
 
-async fn demo_token(config: &Config, started: &Started) -> Option<String> {
+async fn demo_token(config: &Config, user: &User, started: &Started) -> Option<String> {
     let demo = config.modules.get("user")?.options.get("demo_accounts")?.as_bool()?;
-    let user = started.modules.iter().find(|module| module.module() == "user").filter(|_| demo)?;
-    match pangaea_user::demo_token(user.edge(), pangaea_user::DEMO_CUSTOMER).await {
+    let hosted = started.modules.iter().find(|module| module.module() == "user").filter(|_| demo)?;
+    match user.demo_token(hosted.edge(), DEMO_CUSTOMER).await {
         Ok(token) => Some(token),
         Err(problem) => {
             tracing::warn!(%problem, "no demo token");
@@ -106,6 +111,6 @@ fn write_try_this(out: &mut impl Write, base: &str, token: &str) -> std::io::Res
     writeln!(out, "  curl -s '{base}/v1/products?limit=3'")?;
     writeln!(out, "  curl -s {base}/v1/orders -H \"Authorization: Bearer $TOKEN\" \\")?;
     writeln!(out, "    -H 'Content-Type: application/json' -H \"Idempotency-Key: $(date +%s%N)\" -H 'Prefer: wait=10' \\")?;
-    writeln!(out, "    -d '{}'", pangaea_product::DEMO_ORDER)?;
+    writeln!(out, "    -d '{}'", DEMO_ORDER)?;
     writeln!(out)
 }

@@ -10,7 +10,7 @@ use pangaea_runtime::Host;
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgs;
-use crate::catalogue::{self, Outside};
+use crate::catalogue::{self, Catalogue, Outside};
 use crate::provider::Provider;
 
 #[derive(Subcommand)]
@@ -56,7 +56,7 @@ pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
     config.http.listen = ([127, 0, 0, 1], 0).into();
     config.operations.listen = ([127, 0, 0, 1], 0).into();
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: true };
-    let modules = catalogue::modules(&config, &outside)?;
+    let Catalogue { modules, user: accounts } = catalogue::build(&config, &outside)?;
     let host = Host::build(config, modules, Arc::new(SystemClock), Arc::new(String::new)).await?;
 
     let stop = CancellationToken::new();
@@ -66,9 +66,8 @@ pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
         tokio::spawn(async move {
             let created = match started.modules.first() {
                 Some(user) => {
-                    let roles = vec![args.role];
-                    pangaea_user::create_user(user.edge(), &args.email, &password, &args.name, roles).await
-                        .map_err(|problem| anyhow!("{problem}"))
+                    let created = accounts.create_user(user.edge(), &args.email, &password, &args.name, &[args.role]).await;
+                    created.map_err(|problem| anyhow!("{problem}"))
                 }
                 None => Err(anyhow!("the user module did not start")),
             };

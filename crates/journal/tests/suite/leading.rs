@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use pangaea_journal::{Database, JournalError, Statement, Writer};
 
-use crate::support::{Place, TABLES, Stock, input, message, on_each_database, on_each_durable_database, refused, stock};
+use crate::support::{
+    Place, Stock, TABLES, input, message, on_each_database, on_each_durable_database, refused, stock,
+};
 
 on_each_database!(
     sees_whether_the_last_stop_was_clean,
@@ -181,7 +183,10 @@ async fn is_superseded_by_a_new_epoch(place: Place) {
     }
     assert!(matches!(refused(writer.record_attempt("cmd").await), JournalError::Superseded { .. }));
     writer.rollback().await.unwrap();
-    assert_eq!(database.fetch(Statement::new("SELECT COUNT(*) FROM attempt")).await.unwrap()[0].get::<i64>(0).unwrap(), 0);
+    assert_eq!(
+        database.fetch(Statement::new("SELECT COUNT(*) FROM attempt")).await.unwrap()[0].get::<i64>(0).unwrap(),
+        0
+    );
     assert!(matches!(refused(writer.reconnect().await), JournalError::Superseded { ours: 1, found: 7 }));
     place.remove().await;
 }
@@ -230,7 +235,10 @@ async fn waits_for_its_own_old_session() {
     let (_, mut writer) = place.lead().await;
     let url = place.url.clone();
     let mut holder = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
-    let kill = format!("SELECT pg_terminate_backend(pid, 5000)::TEXT FROM pg_stat_activity WHERE application_name = 'pangaea-{}'", place.module);
+    let kill = format!(
+        "SELECT pg_terminate_backend(pid, 5000)::TEXT FROM pg_stat_activity WHERE application_name = 'pangaea-{}'",
+        place.module
+    );
     place.stranger(&kill).await;
     let lock = format!("SELECT pg_advisory_lock(hashtextextended('pangaea/{}', 0))::TEXT", place.module);
     sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut holder).await.unwrap();

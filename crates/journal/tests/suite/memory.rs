@@ -1,4 +1,4 @@
-//! A database in memory under load: its readers and its writer wait for each other, and no call fails.
+//! A database in memory behaves as one in a file: its readers see what is committed, and no call fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,8 @@ async fn readers_and_writer_never_fail_each_other() {
                 let mut longest = Duration::ZERO;
                 while !stop.load(Ordering::Relaxed) {
                     let started = Instant::now();
-                    let rows = database.fetch(Statement::new("SELECT MIN(on_hand), MAX(on_hand) FROM stock")).await.unwrap();
+                    let rows =
+                        database.fetch(Statement::new("SELECT MIN(on_hand), MAX(on_hand) FROM stock")).await.unwrap();
                     longest = longest.max(started.elapsed());
                     let [low, high] = [0, 1].map(|column| rows[0].get::<Option<i64>>(column).unwrap());
                     assert_eq!(low, high, "a reader sees whole transactions only");
@@ -34,7 +35,7 @@ async fn readers_and_writer_never_fail_each_other() {
     // No pause between transactions: the worst case for readers.
     let started = Instant::now();
     let mut round = 0;
-    while started.elapsed() < Duration::from_secs(3) {
+    while started.elapsed() < Duration::from_secs(2) {
         round += 1;
         writer.begin().await.unwrap();
         (0..50).for_each(|number| writer.put(stock(&format!("sku-{number}"), round)));
@@ -58,13 +59,11 @@ async fn a_reader_during_a_transaction_sees_what_is_committed() {
     writer.begin().await.unwrap();
     writer.put(stock("a", 1));
     writer.sql(Statement::new("SELECT 1")).await.unwrap();
-    let reader = tokio::spawn({
-        let database = database.clone();
-        async move { database.fetch(Statement::new("SELECT COUNT(*) FROM stock")).await.unwrap()[0].get::<i64>(0).unwrap() }
-    });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    writer.rollback().await.unwrap();
-    assert_eq!(reader.await.unwrap(), 0);
+    let rows = database.fetch(Statement::new("SELECT COUNT(*) FROM stock")).await.unwrap();
+    assert_eq!(rows[0].get::<i64>(0).unwrap(), 0);
+    writer.commit().await.unwrap();
+    let rows = database.fetch(Statement::new("SELECT COUNT(*) FROM stock")).await.unwrap();
+    assert_eq!(rows[0].get::<i64>(0).unwrap(), 1);
 }
 
 #[tokio::test]
@@ -78,5 +77,8 @@ async fn lives_as_long_as_its_handle() {
     let rows = database.fetch(Statement::new("SELECT on_hand FROM stock")).await.unwrap();
     assert_eq!(rows[0].get::<i64>(0).unwrap(), 1);
     let (other, _writer) = place.lead().await;
-    assert!(other.fetch(Statement::new("SELECT on_hand FROM stock")).await.unwrap().is_empty(), "each open is a database of its own");
+    assert!(
+        other.fetch(Statement::new("SELECT on_hand FROM stock")).await.unwrap().is_empty(),
+        "each open is a database of its own"
+    );
 }

@@ -60,7 +60,9 @@ async fn takes_any_layout(place: Place) {
     let database = place.open().await;
     let odd = [
         Migration { name: "l'été", sql: "CREATE TABLE one (id BIGINT PRIMARY KEY, note TEXT)" },
-        Migration { name: "0002", sql: "INSERT INTO one (id, note) VALUES (1, 'it''s ''naïve'' \"日本\"') -- the end" },
+        Migration {
+            name: "0002", sql: "INSERT INTO one (id, note) VALUES (1, 'it''s ''naïve'' \"日本\"') -- the end"
+        },
     ];
     for _ in 0..2 {
         database.writer(&odd, "1.0.0").await.unwrap().stop().await.unwrap();

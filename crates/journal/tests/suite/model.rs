@@ -164,7 +164,9 @@ fn equals_the_model(place: Place, cases: u32) {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(&database, steps))));
         caught.map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
-            TestCaseError::fail(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+            TestCaseError::fail(
+                text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default(),
+            )
         })
     });
     result.unwrap();
@@ -173,15 +175,15 @@ fn equals_the_model(place: Place, cases: u32) {
 
 #[test]
 fn sqlite_file() {
-    equals_the_model(Place::sqlite_file(), 64);
+    equals_the_model(Place::sqlite_file(), 48);
 }
 
 #[test]
 fn sqlite_memory() {
-    equals_the_model(Place::sqlite_memory(), 128);
+    equals_the_model(Place::sqlite_memory(), 96);
 }
 
 #[test]
 fn postgres() {
-    equals_the_model(Place::postgres(), 64);
+    equals_the_model(Place::postgres(), 24);
 }

@@ -114,7 +114,11 @@ async fn says_what_is_wrong_with_a_url() {
 
 #[tokio::test]
 async fn never_shows_a_password() {
-    for url in ["postgres://shop:s3cret@host:notaport/shop", "mysql://shop:s3cret@host/shop", "postgres://shop:s3cret@127.0.0.1:1/shop"] {
+    for url in [
+        "postgres://shop:s3cret@host:notaport/shop",
+        "mysql://shop:s3cret@host/shop",
+        "postgres://shop:s3cret@127.0.0.1:1/shop",
+    ] {
         let error = refused(Database::open("stock", &options(url)).await);
         assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
     }
@@ -125,18 +129,23 @@ async fn says_at_once_that_nothing_listens() {
     let started = std::time::Instant::now();
     let error = refused(Database::open("stock", &options("postgres://127.0.0.1:1/shop")).await);
     assert!(matches!(error, JournalError::Open { .. }), "{error}");
-    assert!(error.to_string().contains("postgres://127.0.0.1:1/shop") && error.to_string().contains("refused"), "{error}");
+    assert!(
+        error.to_string().contains("postgres://127.0.0.1:1/shop") && error.to_string().contains("refused"),
+        "{error}"
+    );
     assert!(started.elapsed().as_secs() < 4);
 }
 
 #[tokio::test]
 async fn says_that_a_file_is_no_database() {
     let folder = Folder::new();
-    std::fs::write(folder.path().join("stock.db"), "this is a text, and long enough to be read as a header of a file").unwrap();
+    std::fs::write(folder.path().join("stock.db"), "this is a text, and long enough to be read as a header of a file")
+        .unwrap();
     let error = refused(Database::open("stock", &options(&format!("sqlite:{}/", folder.path().display()))).await);
     assert!(matches!(error, JournalError::Open { .. }), "{error}");
     assert!(error.to_string().contains("stock.db") && error.to_string().contains("not a database"), "{error}");
     std::fs::write(folder.path().join("plain"), "").unwrap();
-    let error = refused(Database::open("stock", &options(&format!("sqlite:{}/plain/sub/", folder.path().display()))).await);
+    let error =
+        refused(Database::open("stock", &options(&format!("sqlite:{}/plain/sub/", folder.path().display()))).await);
     assert!(matches!(error, JournalError::Open { .. }), "{error}");
 }

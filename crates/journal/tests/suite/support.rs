@@ -5,7 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use pangaea_contracts::{Actor, Envelope, Timestamp};
-use pangaea_journal::{Database, DatabaseOptions, EffectRow, EffectState, InboxRow, JournalError, Migration, TimerRow, Writer};
+use pangaea_journal::{
+    Database, DatabaseOptions, EffectRow, EffectState, InboxRow, JournalError, Migration, TimerRow, Writer,
+};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 /// A place of its own for the database of one test.
@@ -141,8 +143,9 @@ impl Place {
             let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await.expect("the stranger's SQL runs");
             rows.iter().map(|row| row.try_get_unchecked(0).expect("a text")).collect()
         } else {
-            let mut connection =
-                sqlx::SqliteConnection::connect(&format!("sqlite:{}", self.file().display())).await.expect("the file is there");
+            let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}", self.file().display()))
+                .await
+                .expect("the file is there");
             let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await.expect("the stranger's SQL runs");
             let rows = rows.iter().map(|row| row.try_get_unchecked(0).expect("a text")).collect();
             connection.close().await.expect("the stranger leaves");
@@ -157,6 +160,9 @@ impl Place {
     /// Leaves nothing on a server that outlives the run. After a failure the schema stays, to be looked at.
     pub(crate) async fn remove(self) {
         if self.is_postgres() {
+            // A writer that the test left open holds locks on its tables.
+            let kill = "SELECT pg_terminate_backend(pid, 5000)::TEXT FROM pg_stat_activity WHERE application_name =";
+            self.stranger(&format!("{kill} 'pangaea-{}'", self.module)).await;
             self.stranger(&format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.module)).await;
         }
     }
@@ -193,8 +199,9 @@ fn name() -> String {
 
 #[expect(clippy::disallowed_methods, reason = "a test's edge: `cargo xtask test` names its server this way")]
 pub(crate) fn postgres_url() -> String {
-    std::env::var("PANGAEA_TEST_POSTGRES_URL")
-        .expect("PANGAEA_TEST_POSTGRES_URL is not set: run the tests with `cargo xtask test`, which starts a PostgreSQL")
+    std::env::var("PANGAEA_TEST_POSTGRES_URL").expect(
+        "PANGAEA_TEST_POSTGRES_URL is not set: run the tests with `cargo xtask test`, which starts a PostgreSQL",
+    )
 }
 
 // === rows ===

@@ -180,7 +180,10 @@ async fn counts_sql_as_a_change(place: Place) {
     writer.put(stock("a", 1));
     let before = writer.mark();
     writer.sql(select.clone()).await.unwrap();
-    assert!(!writer.changed_since(before) && writer.can_roll_back_to(before), "a flush of earlier changes is no change");
+    assert!(
+        !writer.changed_since(before) && writer.can_roll_back_to(before),
+        "a flush of earlier changes is no change"
+    );
     writer.put(stock("b", 1));
     writer.rollback_to(before);
     writer.commit().await.unwrap();
@@ -264,7 +267,7 @@ async fn commits_nothing_after_a_swallowed_error(place: Place) {
     let (database, mut writer) = place.lead().await;
     writer.begin().await.unwrap();
     writer.put(stock("a", 1));
-    refused(writer.sql(Statement::new("SELECT nothing FROM nowhere")).await);
+    refused(writer.sql(Statement::new("SELECT sku FROM nowhere")).await);
     writer.put(stock("b", 1));
     let error = refused(writer.commit().await);
     assert!(error.to_string().contains("nowhere"), "the first error is named: {error}");
@@ -297,7 +300,8 @@ async fn crosses_the_bound_on_values(place: Place) {
         writer.begin().await.unwrap();
         (0..ROWS).for_each(|number| writer.put(stock(&format!("sku-{number}"), number + round)));
         writer.commit().await.unwrap();
-        let sums = database.fetch(Statement::new("SELECT COUNT(*), CAST(SUM(on_hand) AS BIGINT) FROM stock")).await.unwrap();
+        let sums =
+            database.fetch(Statement::new("SELECT COUNT(*), CAST(SUM(on_hand) AS BIGINT) FROM stock")).await.unwrap();
         let expected = (ROWS, ROWS * (ROWS - 1) / 2 + round * ROWS);
         assert_eq!((sums[0].get::<i64>(0).unwrap(), sums[0].get::<i64>(1).unwrap()), expected);
     }

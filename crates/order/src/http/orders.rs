@@ -74,16 +74,6 @@ pub(super) struct ListParams {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TimelineParams {
-    /// From a former page's `next_cursor`. Opaque.
-    pub(super) cursor: Option<String>,
-    /// Items on a page, 1 to 200; 50 unless given.
-    pub(super) limit: Option<u32>,
-}
-
 /// Places an order. It is accepted at once and led to a settled end in the background: follow its `Location`, its event
 /// stream, or send `Prefer: wait=N` to be answered when it is settled.
 #[utoipa::path(
@@ -134,7 +124,7 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<(HeaderMap, Json<Page<OrderSummary>>), Problem> {
     let filter = params.filter(&caller)?;
-    let limit = page_params(&params.cursor, params.limit).limit()?;
+    let limit = PageParams { cursor: None, limit: params.limit }.limit()?;
     let after = match &params.cursor {
         Some(cursor) => Some(cursor_id::<OrderId>(cursor)?),
         None => None,
@@ -173,7 +163,7 @@ pub(super) async fn read(
 /// What has happened to an order, the oldest first.
 #[utoipa::path(
     get, path = "/v1/orders/{id}/timeline", tag = "order", operation_id = "readOrderTimeline",
-    params(("id" = String, Path, description = "`ord_…`"), TimelineParams),
+    params(("id" = String, Path, description = "`ord_…`"), PageParams),
     responses(
         (status = 200, description = "a page; `Link: rel=\"next\"` when there is another", body = Page<TimelineEntry>),
         (status = 400, description = "the query cannot be read", body = Problem),
@@ -187,10 +177,10 @@ pub(super) async fn timeline(
     Shared(edge): Shared<Edge>,
     caller: Caller,
     PathParams(id): PathParams<OrderId>,
-    Params(params): Params<TimelineParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<(HeaderMap, Json<Page<TimelineEntry>>), Problem> {
     reached(&edge, &caller, &id).await?;
-    let limit = page_params(&params.cursor, params.limit).limit()?;
+    let limit = params.limit()?;
     let after = match &params.cursor {
         Some(cursor) => cursor_id::<i64>(cursor)?,
         None => 0,
@@ -267,10 +257,6 @@ pub(super) fn check_reason(reason: Option<&str>) -> Result<(), Problem> {
         faults.text("/reason", reason, 200);
     }
     faults.into_result("the reason is not acceptable")
-}
-
-pub(super) fn page_params(cursor: &Option<String>, limit: Option<u32>) -> PageParams {
-    PageParams { cursor: cursor.clone(), limit }
 }
 
 /// The one part of a cursor of these lists.

@@ -6,13 +6,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use pangaea_contracts::order::{RefundLine, RefundOrder};
 use pangaea_contracts::{OrderId, RefundId};
-use pangaea_kernel::http::{Caller, Edge, Intent, Page, Params, PathParams};
+use pangaea_kernel::http::{Caller, Edge, Intent, Page, PageParams, Params, PathParams};
 use pangaea_kernel::{Answer, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::optional_body::OptionalBody;
-use super::orders::{TimelineParams, check_reason, cursor_id, page_params};
+use super::orders::{check_reason, cursor_id};
 use super::wait::{Wait, applied};
 use super::{reached, staff_only};
 use crate::placing::{Faults, LINES_MAX, QUANTITY_MAX};
@@ -82,7 +82,7 @@ pub(super) async fn refund(
 /// The refunds of an order, the oldest first.
 #[utoipa::path(
     get, path = "/v1/orders/{id}/refunds", tag = "order", operation_id = "listOrderRefunds",
-    params(("id" = String, Path, description = "`ord_…`"), TimelineParams),
+    params(("id" = String, Path, description = "`ord_…`"), PageParams),
     responses(
         (status = 200, description = "a page; `Link: rel=\"next\"` when there is another", body = Page<RefundView>),
         (status = 400, description = "the query cannot be read", body = Problem),
@@ -96,10 +96,10 @@ pub(super) async fn list(
     Shared(edge): Shared<Edge>,
     caller: Caller,
     PathParams(id): PathParams<OrderId>,
-    Params(params): Params<TimelineParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<(HeaderMap, Json<Page<RefundView>>), Problem> {
     reached(&edge, &caller, &id).await?;
-    let limit = page_params(&params.cursor, params.limit).limit()?;
+    let limit = params.limit()?;
     let after = match &params.cursor {
         Some(cursor) => Some(cursor_id::<RefundId>(cursor)?),
         None => None,

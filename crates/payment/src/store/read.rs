@@ -5,7 +5,7 @@ use super::{PaymentRow, TransferRow};
 
 /// Whose payments a list shows.
 #[derive(Clone, Debug)]
-pub enum Owner {
+pub(crate) enum Owner {
     Anyone,
     Only(UserId),
 }
@@ -26,7 +26,7 @@ fn select<R: Record>() -> String {
 
 /// # Errors
 /// When the database cannot be read.
-pub async fn by_id(database: &Database, payment_id: &PaymentId) -> Result<Option<PaymentRow>, JournalError> {
+pub(crate) async fn by_id(database: &Database, payment_id: &PaymentId) -> Result<Option<PaymentRow>, JournalError> {
     let sql = Statement::new(select::<PaymentRow>()).and("WHERE payment_id = ?").bind_column(payment_id);
     database.fetch(sql).await?.first().map(PaymentRow::from_row).transpose()
 }
@@ -35,7 +35,7 @@ pub async fn by_id(database: &Database, payment_id: &PaymentId) -> Result<Option
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn page(
+pub(crate) async fn page(
     database: &Database,
     owner: &Owner,
     order_id: Option<&OrderId>,
@@ -60,7 +60,7 @@ pub async fn page(
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn transfers(
+pub(crate) async fn transfers(
     database: &Database,
     order_id: &OrderId,
     after: i64,

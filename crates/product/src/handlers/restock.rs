@@ -86,7 +86,7 @@ pub(crate) async fn adjust_stock(cx: &mut Cx, command: AdjustStock) -> Result<An
         return Err(Problem::not_found("SKU").into());
     };
     adjust(stock.level(), delta, expected_on_hand).map_err(|refusal| refused(refusal, &stock))?;
-    let mut movement = moved(&mut stock, MovementKind::Adjustment, delta, &cx.input_id().to_owned(), cx.now());
+    let mut movement = moved(&mut stock, MovementKind::Adjustment, delta, cx.input_id(), cx.now());
     movement.note = Some(reason);
     let answer = Answer::json(200, &StockView { sku_id, on_hand: stock.on_hand, reserved: stock.reserved })?;
     cx.put(movement);

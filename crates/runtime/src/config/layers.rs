@@ -23,7 +23,10 @@ pub(super) struct Merged {
 /// The layers as one tree: a later one wins, key by key; lists are replaced, not joined.
 pub(super) fn merge(layers: Vec<Layer>) -> Result<Merged, ConfigError> {
     let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
-    let unmerged = |error: &dyn std::fmt::Display| ConfigError::Syntax { origin: "the configuration".to_owned(), detail: error.to_string() };
+    let unmerged = |error: &dyn std::fmt::Display| ConfigError::Syntax {
+        origin: "the configuration".to_owned(),
+        detail: error.to_string(),
+    };
     let keys = figment.data().map_err(|error| unmerged(&error))?.remove(&Profile::Default).unwrap_or_default();
     let tree = serde_json::to_value(&keys).map_err(|error| unmerged(&error))?;
     let mut origins = BTreeMap::new();
@@ -64,8 +67,10 @@ fn collect_origins(figment: &Figment, key: String, value: &Value, origins: &mut 
 impl Layer {
     /// A whole TOML text.
     pub(super) fn toml(origin: &str, text: &str) -> Result<Self, ConfigError> {
-        let keys = Toml::from_str(text)
-            .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), detail: error.to_string().trim_end().to_owned() })?;
+        let keys = Toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            origin: origin.to_owned(),
+            detail: error.to_string().trim_end().to_owned(),
+        })?;
         Ok(Self { origin: origin.to_owned(), keys })
     }
 

@@ -44,6 +44,8 @@ pub struct Loaded {
 }
 
 pub(super) const ENVIRONMENT_PREFIX: &str = "PANGAEA__";
+/// What the origin of a variable starts with; its name follows.
+pub(super) const ENVIRONMENT_ORIGIN: &str = "environment variable ";
 pub(super) const DEFAULT_ORIGIN: &str = "config/default.toml";
 const DEFAULT_TOML: &str = include_str!("../../../../config/default.toml");
 const PROFILE_BYTES_MAX: u64 = 1 << 20;
@@ -77,7 +79,8 @@ fn parse(merged: &layers::Merged) -> Result<(Config, BTreeMap<String, String>), 
     serde_path_to_error::deserialize(tree).map(|config| (config, origins.clone())).map_err(|error| {
         let key = error.path().to_string();
         let leaf = key.split('[').next().unwrap_or(&key);
-        let detail = if is_secret(leaf) { "is of the wrong type".to_owned() } else { plain(leaf, &error.inner().to_string()) };
+        let detail =
+            if is_secret(leaf) { "is of the wrong type".to_owned() } else { plain(leaf, &error.inner().to_string()) };
         ConfigError::Invalid(vec![Fault { origin: origins.get(leaf).cloned(), key, detail }])
     })
 }
@@ -87,7 +90,9 @@ fn plain(key: &str, error: &str) -> String {
     if key.ends_with(".listen") {
         return format!("{error}: write an address and a port, such as 127.0.0.1:8080");
     }
-    ["u64", "u32", "usize"].into_iter().fold(error.to_owned(), |text, name| text.replace(&format!("expected {name}"), "expected a whole number"))
+    ["u64", "u32", "usize"]
+        .into_iter()
+        .fold(error.to_owned(), |text, name| text.replace(&format!("expected {name}"), "expected a whole number"))
 }
 
 // === impl Sources ===
@@ -106,7 +111,7 @@ impl Sources {
         for (name, text) in &self.environment {
             if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
                 let path: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();
-                layers.push(one_key(shape, format!("environment variable {name}"), &path, text)?);
+                layers.push(one_key(shape, format!("{ENVIRONMENT_ORIGIN}{name}"), &path, text)?);
             }
         }
         layers.extend(self.overrides.layers(shape)?);
@@ -116,7 +121,8 @@ impl Sources {
 
 fn one_key(shape: &Shape, origin: String, path: &[String], text: &str) -> Result<Layer, ConfigError> {
     if path.iter().any(String::is_empty) {
-        let detail = "a part of the name is empty; write SECTION__KEY in a variable and section.key in an argument".to_owned();
+        let detail =
+            "a part of the name is empty; write SECTION__KEY in a variable and section.key in an argument".to_owned();
         return Err(ConfigError::Invalid(vec![Fault { key: path.join("."), origin: Some(origin), detail }]));
     }
     let value = shape.read_text(path, text);
@@ -159,7 +165,11 @@ impl Overrides {
         let fields = [
             ("--modules", ["runtime", "modules"], modules.clone().map(Value::from)),
             ("http.listen", ["http", "listen"], http_listen.map(|address| Value::from(address.to_string()))),
-            ("operations.listen", ["operations", "listen"], operations_listen.map(|address| Value::from(address.to_string()))),
+            (
+                "operations.listen",
+                ["operations", "listen"],
+                operations_listen.map(|address| Value::from(address.to_string())),
+            ),
         ];
         let mut layers = Vec::new();
         for (argument, path, value) in fields {

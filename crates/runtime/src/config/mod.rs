@@ -18,8 +18,8 @@ pub use cidr::{Cidr, CidrError};
 pub use error::{ConfigError, Fault};
 pub use load::{Loaded, Overrides, Sources};
 pub use types::{
-    BusConfig, BusKind, Config, DatabaseConfig, EffectsConfig, HttpConfig, LogFormat, ModuleConfig, OperationsConfig, RateLimits,
-    RuntimeConfig, TelemetryConfig, WriterConfig,
+    BusConfig, BusKind, Config, DatabaseConfig, EffectsConfig, HttpConfig, LogFormat, ModuleConfig, OperationsConfig,
+    RateLimits, RuntimeConfig, TelemetryConfig, WriterConfig,
 };
 
 #[cfg(test)]

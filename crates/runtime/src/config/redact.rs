@@ -19,7 +19,9 @@ pub(super) fn is_secret(key: &str) -> bool {
 /// `value`, the whole configuration or what stands under `key`, without its secrets.
 pub(super) fn redacted(key: &str, value: &Value) -> Value {
     match value {
-        Value::Object(keys) => keys.iter().map(|(name, inner)| (name.clone(), redacted(&join(key, name), inner))).collect(),
+        Value::Object(keys) => {
+            keys.iter().map(|(name, inner)| (name.clone(), redacted(&join(key, name), inner))).collect()
+        }
         Value::Array(items) => items.iter().map(|item| redacted(key, item)).collect(),
         Value::String(text) if is_secret(key) && !text.is_empty() => Value::from(HIDDEN),
         Value::Number(_) if is_secret(key) && !MEASURES.iter().any(|unit| key.ends_with(unit)) => Value::from(HIDDEN),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::error::Fault;
 use super::layers::parse_toml_value;
-use super::load::variable;
+use super::load::{ENVIRONMENT_ORIGIN, ENVIRONMENT_PREFIX, variable};
 use super::{Config, ConfigError};
 
 /// The tree of all known keys with their default values; an optional key without one is null.
@@ -25,9 +25,10 @@ enum Known<'a> {
 
 impl Shape {
     pub(super) fn of(default: &Config) -> Result<Self, ConfigError> {
-        serde_json::to_value(default)
-            .map(Self)
-            .map_err(|error| ConfigError::Syntax { origin: super::load::DEFAULT_ORIGIN.to_owned(), detail: error.to_string() })
+        serde_json::to_value(default).map(Self).map_err(|error| ConfigError::Syntax {
+            origin: super::load::DEFAULT_ORIGIN.to_owned(),
+            detail: error.to_string(),
+        })
     }
 
     /// Text from a variable or an argument, read as what the key at `path` holds. Text that is not one is kept as text, so
@@ -55,7 +56,13 @@ impl Shape {
         faults
     }
 
-    fn walk<'a>(&self, path: &mut Vec<&'a str>, value: &'a Value, origins: &BTreeMap<String, String>, faults: &mut Vec<Fault>) {
+    fn walk<'a>(
+        &self,
+        path: &mut Vec<&'a str>,
+        value: &'a Value,
+        origins: &BTreeMap<String, String>,
+        faults: &mut Vec<Fault>,
+    ) {
         let known = self.find(path);
         let fault = match (&known, value) {
             (Known::Open, _) => return,
@@ -69,19 +76,25 @@ impl Shape {
                 return;
             }
             (Known::Here(Value::Object(_)), _) => Some("is a table: set the keys in it, one by one".to_owned()),
-            (Known::Here(default), Value::Object(_)) if !default.is_null() => Some("is not a table".to_owned()),
+            (Known::Here(_), Value::Object(_)) => Some("is not a table".to_owned()),
             // The options of modules have no type here; everything else is held by the types of `Config`.
             (Known::Here(default), _) if is_option(path) => kind_fault(default, value).map(str::to_owned),
             (Known::Here(_), _) => None,
         };
-        faults.extend(fault.map(|detail| Fault { origin: origin_below(origins, &path.join(".")), key: path.join("."), detail }));
+        faults.extend(fault.map(|detail| Fault {
+            origin: origin_below(origins, &path.join(".")),
+            key: path.join("."),
+            detail,
+        }));
     }
 
     fn unknown(&self, key: &str, origins: &BTreeMap<String, String>) -> String {
         let Some(nearest) = self.nearest(key) else {
-            return format!("unknown key; `config show` lists every key");
+            return "unknown key; `config show` lists every key".to_owned();
         };
-        let from_environment = origin_below(origins, key).is_some_and(|origin| origin.starts_with("environment"));
+        let from_environment = origin_below(origins, key).is_some_and(|origin| {
+            origin.strip_prefix(ENVIRONMENT_ORIGIN).is_some_and(|name| name.starts_with(ENVIRONMENT_PREFIX))
+        });
         if from_environment {
             format!("unknown key; did you mean {} ({nearest})?", variable(&nearest))
         } else {
@@ -133,7 +146,9 @@ fn kind_fault(default: &Value, value: &Value) -> Option<&'static str> {
 /// The origin of the key, or of the first key below it.
 fn origin_below(origins: &BTreeMap<String, String>, key: &str) -> Option<String> {
     let below = format!("{key}.");
-    let found = origins.get(key).or_else(|| origins.range(below.clone()..).next().filter(|(name, _)| name.starts_with(&below)).map(|(_, origin)| origin));
+    let found = origins.get(key).or_else(|| {
+        origins.range(below.clone()..).next().filter(|(name, _)| name.starts_with(&below)).map(|(_, origin)| origin)
+    });
     found.cloned()
 }
 

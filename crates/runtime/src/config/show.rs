@@ -2,8 +2,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::redact::{join, redacted};
 use super::Loaded;
+use super::redact::{join, redacted};
 
 // === impl Loaded ===
 
@@ -20,17 +20,16 @@ impl Loaded {
 
     fn show_below(&self, key: &str, value: &Value, with_origin: bool, text: &mut String) {
         if let Value::Object(keys) = value {
-            return keys.iter().for_each(|(name, inner)| self.show_below(&join(key, name), inner, with_origin, text));
-        }
-        if value.is_null() {
-            text.push_str(&format!("# {key} is not set\n"));
+            for (name, inner) in keys {
+                self.show_below(&join(key, name), inner, with_origin, text);
+            }
             return;
         }
-        text.push_str(&format!("{key} = {value}"));
-        if let Some(origin) = self.origins.get(key).filter(|_| with_origin) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "  # {origin}");
-        }
-        text.push('\n');
+        // Writing to a string cannot fail.
+        let _ = match (value, self.origins.get(key).filter(|_| with_origin)) {
+            (Value::Null, _) => writeln!(text, "# {key} is not set"),
+            (value, Some(origin)) => writeln!(text, "{key} = {value}  # {origin}"),
+            (value, None) => writeln!(text, "{key} = {value}"),
+        };
     }
 }

@@ -56,7 +56,10 @@ impl Faults<'_> {
         let mut seen = BTreeSet::new();
         for name in runtime.modules.iter().filter(|name| *name != "*") {
             if !is_name(name, MODULE_NAME_BYTES_MAX) {
-                self.add("runtime.modules", format!("{name:?} is not a module's name: lower-case letters, digits and _"));
+                self.add(
+                    "runtime.modules",
+                    format!("{name:?} is not a module's name: lower-case letters, digits and _"),
+                );
             } else if !seen.insert(name) {
                 self.add("runtime.modules", format!("{name} is named twice"));
             }
@@ -70,7 +73,10 @@ impl Faults<'_> {
         self.within("http.body_bytes_max", http.body_bytes_max, 1_024..=67_108_864);
         self.within("http.connections_max", http.connections_max, 1..=1_000_000);
         if http.trusted_proxies.len() > TRUSTED_PROXIES_MAX {
-            self.add("http.trusted_proxies", format!("more than {TRUSTED_PROXIES_MAX} entries: name networks, such as 10.0.0.0/8"));
+            self.add(
+                "http.trusted_proxies",
+                format!("more than {TRUSTED_PROXIES_MAX} entries: name networks, such as 10.0.0.0/8"),
+            );
         }
         let limits = &http.rate_limit_per_minute;
         for (who, limit) in [("anonymous", limits.anonymous), ("customer", limits.customer), ("staff", limits.staff)] {
@@ -78,7 +84,9 @@ impl Faults<'_> {
         }
         let is_base = |url: &String| {
             let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@']) && !host.contains(char::is_whitespace))
+            host.is_some_and(|host| {
+                !host.is_empty() && !host.contains(['/', '?', '#', '@']) && !host.contains(char::is_whitespace)
+            })
         };
         if http.public_url.as_ref().is_some_and(|url| !is_base(url)) {
             self.add("http.public_url", "write scheme and host only, such as https://shop.example");
@@ -89,7 +97,10 @@ impl Faults<'_> {
         let (http, operations) = (config.http.listen, config.operations.listen);
         let share = http.ip() == operations.ip() || http.ip().is_unspecified() || operations.ip().is_unspecified();
         if http.port() != 0 && http.port() == operations.port() && share {
-            self.add("operations.listen", format!("{operations} takes the port of http.listen ({http}): choose another"));
+            self.add(
+                "operations.listen",
+                format!("{operations} takes the port of http.listen ({http}): choose another"),
+            );
         }
     }
 
@@ -99,7 +110,10 @@ impl Faults<'_> {
         }
         self.within("bus.ring_rows", bus.ring_rows, 16..=1_048_576);
         if !matches!(bus.stream_replicas, 1 | 3 | 5) {
-            self.add("bus.stream_replicas", format!("{} copies are not possible: write 1, 3 or 5", bus.stream_replicas));
+            self.add(
+                "bus.stream_replicas",
+                format!("{} copies are not possible: write 1, 3 or 5", bus.stream_replicas),
+            );
         }
         let sound = |url: &str| {
             let server = url.strip_prefix("nats://").or_else(|| url.strip_prefix("tls://"));
@@ -120,7 +134,10 @@ impl Faults<'_> {
         match url.strip_prefix("sqlite:") {
             None => {
                 let shown = redacted_url(url);
-                self.add("database.url", format!("{shown:?} is neither sqlite:<file> nor postgres://<user>@<host>/<database>"));
+                self.add(
+                    "database.url",
+                    format!("{shown:?} is neither sqlite:<file> nor postgres://<user>@<host>/<database>"),
+                );
             }
             Some("" | "//") => self.add("database.url", "no file is named: write sqlite:data/{module}.db"),
             Some(_) => {}
@@ -135,7 +152,10 @@ impl Faults<'_> {
             self.add("bus.kind", "the memory bus lives in one process: with runtime.replicas above 1 write \"nats\"");
         }
         if config.database.url.starts_with("sqlite:") {
-            self.add("database.url", "a SQLite file has one process: with runtime.replicas above 1 write a postgres:// URL");
+            self.add(
+                "database.url",
+                "a SQLite file has one process: with runtime.replicas above 1 write a postgres:// URL",
+            );
         }
     }
 
@@ -186,7 +206,9 @@ impl Config {
 
 fn no_such_module(name: &str, catalogue: &[&str]) -> String {
     match catalogue.iter().min_by_key(|known| edit_distance(name, known)) {
-        Some(nearest) => format!("there is no module {name}; did you mean {nearest}? There are: {}", catalogue.join(", ")),
+        Some(nearest) => {
+            format!("there is no module {name}; did you mean {nearest}? There are: {}", catalogue.join(", "))
+        }
         None => format!("there is no module {name}"),
     }
 }

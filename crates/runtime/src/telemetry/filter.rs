@@ -15,13 +15,16 @@ pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
     if text.len() > FILTER_BYTES_MAX {
         return Err(format!("is longer than {FILTER_BYTES_MAX} bytes"));
     }
+    // A space behind a comma is easily written, and EnvFilter takes none.
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
     // EnvFilter takes a lone word for the name of a target, so that a misspelt level would silence everything else.
-    // Commas inside the braces of a span's fields do not separate, so filters with spans are left to EnvFilter.
-    let lone = text.split(',').map(str::trim).find(|part| !part.contains('=') && !LEVELS.contains(&part.to_ascii_lowercase().as_str()));
-    if let Some(lone) = lone.filter(|_| !text.contains('[')) {
+    let is_level = |part: &str| LEVELS.contains(&part.to_ascii_lowercase().as_str());
+    if let Some(lone) = parts.iter().find(|part| !part.contains(['=', '[']) && !is_level(part)) {
         return Err(format!("{lone:?} is not a level: write one of {}, or target=level", LEVELS.join(", ")));
     }
-    EnvFilter::builder().parse(text).map_err(|error| format!("{error}: write levels such as info,pangaea_runtime=debug"))
+    EnvFilter::builder()
+        .parse(parts.join(","))
+        .map_err(|error| format!("{error}: write levels such as info,pangaea_runtime=debug"))
 }
 
 #[cfg(test)]
@@ -30,10 +33,17 @@ mod tests {
 
     #[test]
     fn levels_and_targets_are_read_and_misspelt_ones_refused() {
-        for sound in ["info", "off", "warn,pangaea_runtime=debug", "INFO, pangaea_bus=trace", "[http{method,route}]=debug"] {
+        for sound in
+            ["info", "off", "warn,pangaea_runtime=debug", "INFO, pangaea_bus=trace", "info,[http{route}]=debug"]
+        {
             assert_eq!(check_filter(sound), Ok(()), "{sound}");
         }
-        for (bad, says) in [("inof", "\"inof\" is not a level"), ("", "is not a level"), ("info,pangaea=loud", "invalid"), ("info,,warn", "\"\"")] {
+        for (bad, says) in [
+            ("inof", "\"inof\" is not a level"),
+            ("", "is not a level"),
+            ("info,pangaea=loud", "invalid"),
+            ("info,,warn", "\"\""),
+        ] {
             let error = check_filter(bad).unwrap_err();
             assert!(error.contains(says), "{bad}: {error}");
         }

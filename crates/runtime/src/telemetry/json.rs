@@ -30,7 +30,12 @@ impl<S> FormatEvent<S, JsonFields> for JsonLines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, JsonFields>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let metadata = event.metadata();
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
@@ -131,7 +136,8 @@ mod tests {
     fn a_line_carries_the_trace_id_of_its_outer_span() {
         let lines = lines_of(|| {
             tracing::info!("outside");
-            let request = tracing::info_span!("http", trace_id = %"0af7651916cd43dd8448eb211c80319c", route = "/v1/orders");
+            let request =
+                tracing::info_span!("http", trace_id = %"0af7651916cd43dd8448eb211c80319c", route = "/v1/orders");
             let _request = request.enter();
             let _inner = tracing::info_span!("commit", rows = 3_u64, route = "inner").entered();
             tracing::warn!(rows = 7_u64, quoted = "a \"b\"\n", "slow");
@@ -141,7 +147,10 @@ mod tests {
         assert!(lines[0].get("trace_id").is_none());
         let line = &lines[1];
         assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");
-        assert_eq!((&line["message"], &line["level"], &line["span"]), (&"slow".into(), &"WARN".into(), &"commit".into()));
+        assert_eq!(
+            (&line["message"], &line["level"], &line["span"]),
+            (&"slow".into(), &"WARN".into(), &"commit".into())
+        );
         assert_eq!((&line["rows"], &line["route"], &line["quoted"]), (&7.into(), &"inner".into(), &"a \"b\"\n".into()));
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
     }

@@ -27,7 +27,9 @@ pub enum TelemetryError {
     Filter(String),
     #[error("logging is already set up in this process; telemetry::init is called once, at the start of main")]
     LogsInstalled,
-    #[error("metrics are already set up in this process, or cannot be: {0}; telemetry::init is called once, at the start of main")]
+    #[error(
+        "metrics are already set up in this process, or cannot be: {0}; telemetry::init is called once, at the start of main"
+    )]
     Metrics(#[from] BuildError),
     #[error("the thread that keeps the metrics small could not be started: {0}")]
     Thread(std::io::Error),

@@ -31,7 +31,9 @@ impl TraceContext {
     pub fn of_request(headers: &HeaderMap) -> Self {
         let mut sent = headers.get_all(TRACEPARENT).iter();
         let only = sent.next().filter(|_| sent.next().is_none());
-        only.and_then(|value| value.to_str().ok()).and_then(Self::parse).map_or_else(Self::at_edge, |parent| parent.child())
+        only.and_then(|value| value.to_str().ok())
+            .and_then(Self::parse)
+            .map_or_else(Self::at_edge, |parent| parent.child())
     }
 
     /// Reads a `traceparent`; `None` when it is not a valid one.
@@ -50,7 +52,8 @@ impl TraceContext {
     /// The value of the `traceparent` header, 55 bytes.
     pub fn traceparent(&self) -> String {
         let mut headers = HashMap::new();
-        TraceContextPropagator::new().inject_context(&Context::new().with_remote_span_context(self.0.clone()), &mut headers);
+        TraceContextPropagator::new()
+            .inject_context(&Context::new().with_remote_span_context(self.0.clone()), &mut headers);
         headers.remove(TRACEPARENT).unwrap_or_default()
     }
 
@@ -111,7 +114,14 @@ mod tests {
     #[test]
     fn nonsense_is_no_context() {
         let all_zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
-        for bad in ["", "00", all_zero, "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-xyz-b7ad6b7169203331-01"] {
+        for bad in [
+            "",
+            "00",
+            all_zero,
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-xyz-b7ad6b7169203331-01",
+        ] {
             assert_eq!(TraceContext::parse(bad), None, "{bad}");
         }
     }

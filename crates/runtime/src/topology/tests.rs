@@ -68,7 +68,11 @@ fn edges_run_from_the_log_to_its_readers() {
     let key = KeyPublished::SUBJECT;
     assert_eq!(
         edges,
-        ["oven>van oven.cmd.van.deliver.v1 oven.evt.baked.v1".to_owned(), format!("user>oven {key}"), format!("user>van {key}")]
+        [
+            "oven>van oven.cmd.van.deliver.v1 oven.evt.baked.v1".to_owned(),
+            format!("user>oven {key}"),
+            format!("user>van {key}")
+        ]
     );
     let oven = &topology.modules[0];
     assert!(oven.serves.contains("oven.rpc.bake.v1") && oven.timers.contains("oven.tmr.cooled.v1"));
@@ -86,7 +90,10 @@ fn a_whole_catalogue_has_no_faults_on_either_bus() {
 fn the_memory_bus_needs_the_source_in_the_same_process() {
     let faults = bakery().faults(&["user", "van"], true);
     assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(faults[0].contains("oven does not run in this process") && faults[0].contains("oven.evt.baked.v1"), "{faults:?}");
+    assert!(
+        faults[0].contains("oven does not run in this process") && faults[0].contains("oven.evt.baked.v1"),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -95,10 +102,17 @@ fn what_nobody_says_and_what_nobody_handles_is_named() {
     let topology = Topology::from_definitions(&[user(), Arc::new(oven()), Arc::new(deaf)]);
     assert_eq!(
         topology.faults(&[], false),
-        ["van consumes oven.evt.burnt.v1, which no module says", "oven sends oven.cmd.van.deliver.v1, which no module handles"]
+        [
+            "van consumes oven.evt.burnt.v1, which no module says",
+            "oven sends oven.cmd.van.deliver.v1, which no module handles"
+        ]
     );
     let without_source = Topology::from_definitions(&[user(), Arc::new(van())]);
-    assert_eq!(without_source.faults(&["user", "van"], true).len(), 2, "each subject once, and no advice to host what is not there");
+    assert_eq!(
+        without_source.faults(&["user", "van"], true).len(),
+        2,
+        "each subject once, and no advice to host what is not there"
+    );
 }
 
 #[test]
@@ -108,8 +122,14 @@ fn drawings_are_the_same_for_any_order_of_the_catalogue() {
     assert_eq!(topology.to_dot(), reordered.to_dot());
     assert_eq!(topology.to_json(), reordered.to_json());
     let edge = "    oven -->|\"oven.cmd.van.deliver.v1<br/>oven.evt.baked.v1\"| van\n";
-    assert!(topology.to_mermaid().starts_with("flowchart LR\n    oven[oven]\n") && topology.to_mermaid().contains(edge));
-    assert!(topology.to_dot().contains("    \"oven\" -> \"van\" [label=\"oven.cmd.van.deliver.v1\\noven.evt.baked.v1\"];\n"));
+    assert!(
+        topology.to_mermaid().starts_with("flowchart LR\n    oven[oven]\n") && topology.to_mermaid().contains(edge)
+    );
+    assert!(
+        topology
+            .to_dot()
+            .contains("    \"oven\" -> \"van\" [label=\"oven.cmd.van.deliver.v1\\noven.evt.baked.v1\"];\n")
+    );
     let json: serde_json::Value = serde_json::from_str(&topology.to_json()).unwrap();
     assert_eq!(json["edges"][0]["reader"], "van");
     assert_eq!(json["modules"][2]["consumes"]["oven"][1], "oven.evt.baked.v1");

@@ -4,9 +4,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use pangaea_contracts::UserId;
 use pangaea_contracts::user::ChangeRoles;
-use pangaea_kernel::http::{
-    Body, Edge, Intent, Page, PageParams, Params, PathParams, decode_cursor, require_match,
-};
+use pangaea_kernel::http::{Body, Edge, Intent, Page, PageParams, Params, PathParams, decode_cursor, require_match};
 use pangaea_kernel::{Answer, Problem};
 
 use super::Ours;

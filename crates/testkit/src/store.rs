@@ -1,0 +1,396 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pangaea_simulator::{Ledger, LedgerEntry, LedgerSummary};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::api::{Account, Api};
+use crate::broker::Broker;
+use crate::folder::Folder;
+use crate::placement::{Part, Placement};
+use crate::process::{Output, Process};
+use crate::wait::eventually;
+use crate::{free_port, program, run_program, workspace};
+
+/// A slow machine that runs two stores of many processes each is given its time.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// Longer than the store's own bounds on a drain.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Stores at once in this process: each may be seven processes.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+/// A running store. Dropped, everything of it is killed.
+#[derive(Debug)]
+pub struct Store {
+    placement: Placement,
+    api: Api,
+    edge: Option<Process>,
+    parts: Vec<Host>,
+    provider: Process,
+    provider_url: String,
+    broker: Option<Broker>,
+    /// What all processes of the store share of their environment.
+    env: Vec<(String, String)>,
+    folder: Folder,
+    _place: SemaphorePermit<'static>,
+}
+
+/// What a store is to be, before it starts.
+#[derive(Debug)]
+pub struct StoreBuilder {
+    placement: Placement,
+    env: BTreeMap<String, String>,
+    without_broker: bool,
+}
+
+/// One process of the store.
+#[derive(Debug)]
+struct Host {
+    part: &'static Part,
+    process: Process,
+    http: String,
+    operations: String,
+}
+
+// === impl StoreBuilder ===
+
+impl StoreBuilder {
+    /// Sets a configuration key of all processes, by the name of its environment variable without `PANGAEA__`.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(format!("PANGAEA__{name}"), value.to_owned());
+        self
+    }
+
+    /// The processes start while their broker does not run; [`Store::broker`] starts it.
+    #[must_use]
+    pub fn without_broker(mut self) -> Self {
+        self.without_broker = true;
+        self
+    }
+
+    /// Starts all of it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When a part does not start or is not ready in time; the end of its log is in the error.
+    pub async fn start(self) -> Result<Store> {
+        let mut store = self.spawn().await?;
+        store.wait_ready().await?;
+        Ok(store)
+    }
+
+    /// Starts all processes without waiting for them.
+    ///
+    /// # Errors
+    /// When broker or provider do not start.
+    pub async fn spawn(self) -> Result<Store> {
+        let Self { placement, env, without_broker } = self;
+        let place = PLACES.acquire().await.context("places are never closed")?;
+        let folder = Folder::new("store")?;
+        let mut broker = placement.has_broker().then(|| Broker::new(folder.path())).transpose()?;
+        if let Some(broker) = broker.as_mut().filter(|_| !without_broker) {
+            broker.start().await?;
+        }
+        let (mut provider, provider_url) = simulator(&folder)?;
+        provider.start()?;
+        let mut env: Vec<_> = shared_env(&folder, broker.as_ref(), &provider_url).into_iter().chain(env).collect();
+        env.extend(placement.has_broker().then(|| ("PANGAEA__BUS__KIND".to_owned(), "nats".to_owned())));
+        let mut parts = placement.parts().iter().map(|part| host(placement, part, &env, &folder)).collect::<Result<Vec<_>>>()?;
+        for host in &mut parts {
+            host.process.start()?;
+        }
+        let (edge, base) = edge(&parts, &folder)?;
+        let api = Api::new(&base)?;
+        Ok(Store { placement, api, edge, parts, provider, provider_url, broker, env, folder, _place: place })
+    }
+}
+
+/// The provider outlives the store's processes, as a real one does: its ledger is the truth about money.
+fn simulator(folder: &Folder) -> Result<(Process, String)> {
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut process = Process::new("simulate-provider", program()?, folder.path());
+    process.args(&["simulate-provider", "--listen", &address, "--ledger", &folder.join("provider-ledger.jsonl")]);
+    Ok((process, format!("http://{address}")))
+}
+
+fn shared_env(folder: &Folder, broker: Option<&Broker>, provider_url: &str) -> Vec<(String, String)> {
+    let mut env = vec![
+        ("DATABASE__URL", format!("sqlite:{}", folder.join("{module}.db"))),
+        ("MODULES__PAYMENT__OPTIONS__PROVIDER__URL", provider_url.to_owned()),
+        ("MODULES__USER__OPTIONS__SEALING_KEY_FILE", folder.join("sealing.key")),
+    ];
+    if let Some(broker) = broker {
+        env.push(("BUS__URL", broker.url()));
+        env.push(("BUS__NAMESPACE", format!("test{}", free_port())));
+    }
+    env.into_iter().map(|(name, value)| (format!("PANGAEA__{name}"), value)).collect()
+}
+
+fn host(placement: Placement, part: &'static Part, env: &[(String, String)], folder: &Folder) -> Result<Host> {
+    let address = || format!("127.0.0.1:{}", free_port());
+    let (http, operations) = (address(), address());
+    let mut process = Process::new(&part.name(), program()?, folder.path());
+    process.args(&["run", "--config", &config_file(placement)]).envs(env).envs(&[
+        ("PANGAEA__RUNTIME__MODULES".to_owned(), part.modules.join(",")),
+        ("PANGAEA__HTTP__LISTEN".to_owned(), http.clone()),
+        ("PANGAEA__OPERATIONS__LISTEN".to_owned(), operations.clone()),
+    ]);
+    Ok(Host { part, process, http: format!("http://{http}"), operations: format!("http://{operations}") })
+}
+
+fn config_file(placement: Placement) -> String {
+    workspace().join("config").join(placement.config()).display().to_string()
+}
+
+/// The one address of a store of several processes.
+fn edge(parts: &[Host], folder: &Folder) -> Result<(Option<Process>, String)> {
+    if let [only] = parts {
+        return Ok((None, only.http.clone()));
+    }
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut process = Process::new("edge", program()?, folder.path());
+    process.args(&["edge", "--listen", &address]);
+    for host in parts {
+        for prefix in host.part.prefixes() {
+            process.args(&["--route", &format!("{prefix}={}", host.http)]);
+        }
+    }
+    process.start()?;
+    Ok((Some(process), format!("http://{address}")))
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Starts a store and waits until it is ready.
+    ///
+    /// # Errors
+    /// When a part does not start or is not ready in time; the end of its log is in the error.
+    pub async fn start(placement: Placement) -> Result<Self> {
+        Self::builder(placement).start().await
+    }
+
+    pub fn builder(placement: Placement) -> StoreBuilder {
+        StoreBuilder { placement, env: BTreeMap::new(), without_broker: false }
+    }
+
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    /// A client without a token, on the store's one address.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// # Errors
+    /// When the sign-in is refused.
+    pub async fn customer(&self) -> Result<Api> {
+        self.api.sign_in(Account::CUSTOMER).await
+    }
+
+    /// # Errors
+    /// When the sign-in is refused.
+    pub async fn staff(&self) -> Result<Api> {
+        self.api.sign_in(Account::STAFF).await
+    }
+
+    /// Everything of this store is in it.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The broker.
+    ///
+    /// # Panics
+    /// In a placement that has none.
+    pub fn broker(&mut self) -> &mut Broker {
+        self.broker.as_mut().expect("this placement has a broker")
+    }
+
+    /// The provider's process.
+    pub fn provider(&mut self) -> &mut Process {
+        &mut self.provider
+    }
+
+    /// A client of the provider itself.
+    ///
+    /// # Errors
+    /// When the system gives no client.
+    pub fn provider_api(&self) -> Result<Api> {
+        Api::new(&self.provider_url)
+    }
+
+    /// The value of an environment variable that all processes of the store got.
+    pub fn env(&self, name: &str) -> Option<&str> {
+        let found = self.env.iter().rev().find(|(key, _)| key.strip_prefix("PANGAEA__") == Some(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The base URL of the process that hosts a module, past the edge.
+    ///
+    /// # Errors
+    /// When no process hosts it.
+    pub fn url_of(&self, module: &str) -> Result<&str> {
+        let host = self.parts.iter().find(|host| host.part.hosts(module));
+        Ok(&host.with_context(|| format!("no process hosts {module}"))?.http)
+    }
+
+    /// The names of the store's processes that host modules.
+    pub fn part_names(&self) -> Vec<String> {
+        self.parts.iter().map(|host| host.part.name()).collect()
+    }
+
+    /// SIGKILL for the process that hosts `module`.
+    ///
+    /// # Errors
+    /// When none does, or it does not run.
+    pub fn kill(&mut self, module: &str) -> Result<()> {
+        self.host(module)?.process.kill()
+    }
+
+    /// Starts the process that hosts `module` again, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not ready in time; the end of its log is in the error.
+    pub async fn restart(&mut self, module: &str) -> Result<()> {
+        let host = self.host(module)?;
+        host.process.start()?;
+        host.wait_ready().await
+    }
+
+    /// The process that hosts `module`.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn process(&mut self, module: &str) -> Result<&mut Process> {
+        Ok(&mut self.host(module)?.process)
+    }
+
+    /// What `/readyz` of the process that hosts `module` says.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn readiness(&self, module: &str) -> Result<crate::Answer> {
+        let host = self.parts.iter().find(|host| host.part.hosts(module)).context("no such module")?;
+        Api::new(&host.operations)?.get("/readyz").send().await
+    }
+
+    /// What `/metrics` of the process that hosts `module` says.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self, module: &str) -> Result<String> {
+        let host = self.parts.iter().find(|host| host.part.hosts(module)).context("no such module")?;
+        Ok(Api::new(&host.operations)?.get("/metrics").send().await?.expect(200)?.text)
+    }
+
+    /// Waits until every process is ready, and the edge and the provider answer.
+    ///
+    /// # Errors
+    /// When one is not in time; the end of its log is in the error.
+    pub async fn wait_ready(&mut self) -> Result<()> {
+        let provider = Api::new(&self.provider_url)?;
+        wait_answers(&mut self.provider, &provider, "/v1/payment_intents?limit=1").await?;
+        for host in &mut self.parts {
+            host.wait_ready().await?;
+        }
+        match &mut self.edge {
+            Some(edge) => wait_answers(edge, &self.api, "/.well-known/jwks.json").await,
+            None => Ok(()),
+        }
+    }
+
+    /// Every line of the provider's ledger.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn ledger_entries(&self) -> Result<Vec<LedgerEntry>> {
+        Ok(Ledger::read(self.ledger_file())?)
+    }
+
+    /// The provider's ledger, added up.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn ledger(&self) -> Result<LedgerSummary> {
+        Ok(LedgerSummary::of(&self.ledger_entries()?))
+    }
+
+    fn ledger_file(&self) -> PathBuf {
+        self.folder.path().join("provider-ledger.jsonl")
+    }
+
+    /// Runs a command of the program with the configuration of this store.
+    ///
+    /// # Errors
+    /// When it does not start or does not end.
+    pub async fn run(&self, args: &[&str]) -> Result<Output> {
+        run_program(self.folder.path(), args, &self.env).await
+    }
+
+    /// `pangaea verify` over the live store must find nothing wrong.
+    ///
+    /// # Errors
+    /// What it found.
+    pub async fn verify(&self) -> Result<()> {
+        let output = self.run(&["verify", "--config", &config_file(self.placement)]).await?;
+        output.success().context("pangaea verify")?;
+        Ok(())
+    }
+
+    /// SIGTERM to everything, in the reverse order of the start; each process must drain and end with status 0.
+    ///
+    /// # Errors
+    /// When one has died before, does not end in time or with another status.
+    pub async fn stop(mut self) -> Result<()> {
+        if let Some(edge) = &mut self.edge {
+            stop(edge).await?;
+        }
+        for host in self.parts.iter_mut().rev() {
+            stop(&mut host.process).await?;
+        }
+        stop(&mut self.provider).await?;
+        self.folder.set_clean();
+        Ok(())
+    }
+
+    fn host(&mut self, module: &str) -> Result<&mut Host> {
+        let host = self.parts.iter_mut().find(|host| host.part.hosts(module));
+        host.with_context(|| format!("no process hosts {module}"))
+    }
+}
+
+async fn stop(process: &mut Process) -> Result<()> {
+    process.must_run()?;
+    let status = process.terminate(STOP_MAX).await?;
+    ensure!(status.success(), "{} ended with {status} after SIGTERM; its log ends:\n{}", process.name(), process.log_tail());
+    Ok(())
+}
+
+// === impl Host ===
+
+impl Host {
+    async fn wait_ready(&mut self) -> Result<()> {
+        let operations = Api::new(&self.operations)?;
+        wait_answers(&mut self.process, &operations, "/readyz").await
+    }
+}
+
+async fn wait_answers(process: &mut Process, api: &Api, path: &str) -> Result<()> {
+    let mut last = String::new();
+    let what = format!("{} to answer GET {path} with 200", process.name());
+    let answered = eventually(&what, READY_MAX, async || {
+        process.must_run()?;
+        match api.get(path).send().await {
+            Ok(answer) if answer.status == 200 => return Ok(Some(())),
+            Ok(answer) => last = format!("{} {}", answer.status, answer.text),
+            Err(error) => last = format!("{error:#}"),
+        }
+        Ok(None)
+    });
+    answered.await.with_context(|| format!("last: {last}\nits log ends:\n{}", process.log_tail()))
+}
