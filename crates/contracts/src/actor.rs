@@ -106,7 +106,10 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| format!("{text:?} is not a role: use customer, staff or admin"))
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a role: use customer, staff or admin"))
     }
 }
 
@@ -116,7 +119,9 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        for actor in [Actor::system(), Actor::user("usr_1", [Role::Customer]), Actor::user("usr_2", [Role::Staff, Role::Admin])] {
+        for actor in
+            [Actor::system(), Actor::user("usr_1", [Role::Customer]), Actor::user("usr_2", [Role::Staff, Role::Admin])]
+        {
             assert_eq!(actor.to_string().parse::<Actor>().unwrap(), actor);
         }
         assert!("usr_1;king".parse::<Actor>().is_err());

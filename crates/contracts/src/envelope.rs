@@ -66,7 +66,8 @@ pub fn from_cloud_event_headers<'a>(
     payload: String,
 ) -> Result<Envelope, String> {
     let required = |name| header(name).map(str::to_owned).ok_or_else(|| format!("header {name} is missing"));
-    let time = serde_json::from_value(required("ce-time")?.into()).map_err(|error| format!("header ce-time: {error}"))?;
+    let time =
+        serde_json::from_value(required("ce-time")?.into()).map_err(|error| format!("header ce-time: {error}"))?;
     let source = required("ce-source")?;
     Ok(Envelope {
         id: required("ce-id")?,

@@ -108,12 +108,25 @@ mod tests {
 
     #[test]
     fn parses_every_form_and_prints_it_again() {
-        for text in
-            ["order.evt.placed.v1", "order.cmd.payment.authorize.v2", "product.rpc.log_read.v1", "order.tmr.deadline.v1", "payment.eff.capture.v1"]
-        {
+        for text in [
+            "order.evt.placed.v1",
+            "order.cmd.payment.authorize.v2",
+            "product.rpc.log_read.v1",
+            "order.tmr.deadline.v1",
+            "payment.eff.capture.v1",
+        ] {
             assert_eq!(Subject::parse(text).unwrap().to_string(), text);
         }
-        for bad in ["order", "order.evt.placed", "order.evt.Placed.v1", "order.evt..v1", "order.evt.placed.1", "order.cmd.authorize.v1", "a.xyz.b.v1", "order.evt.*.v1"] {
+        for bad in [
+            "order",
+            "order.evt.placed",
+            "order.evt.Placed.v1",
+            "order.evt..v1",
+            "order.evt.placed.1",
+            "order.cmd.authorize.v1",
+            "a.xyz.b.v1",
+            "order.evt.*.v1",
+        ] {
             assert!(Subject::parse(bad).is_err(), "{bad}");
         }
     }

@@ -71,9 +71,9 @@ impl Driver {
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self {
-            Self::Sqlite(connection) => drop(sql.execute(connection).await?),
-            Self::Postgres(connection) => drop(sql.execute(connection).await?),
-            Self::Any(connection) => drop(sql.execute(connection).await?),
+            Self::Sqlite(connection) => _ = sql.execute(connection).await?,
+            Self::Postgres(connection) => _ = sql.execute(connection).await?,
+            Self::Any(connection) => _ = sql.execute(connection).await?,
         }
         Ok(())
     }

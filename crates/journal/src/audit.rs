@@ -51,7 +51,7 @@ impl Database {
         let sql = format!("{select}, {}, {} FROM head", of("inbox"), of("outbox"));
         let rows = self.fetch(Statement::new(sql)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let extent = |column: usize| {
+        let extent = |column: usize| -> Result<Extent, JournalError> {
             Ok(Extent { rows: row.get(column)?, first: row.get(column + 1)?, last: row.get(column + 2)? })
         };
         Ok(Some(Extents { head: Head::from_row(row)?, inbox: extent(6)?, outbox: extent(9)? }))

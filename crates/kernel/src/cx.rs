@@ -2,8 +2,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use pangaea_contracts::{
-    Actor, Envelope, Kind, Message, OrderId, PAYLOAD_BYTES_MAX, PaymentId, ProductId, RefundId, SessionId, SkuId, Subject,
-    Timestamp, UserId, digest_text,
+    Actor, Envelope, Kind, Message, OrderId, PAYLOAD_BYTES_MAX, PaymentId, ProductId, RefundId, SessionId, SkuId,
+    Subject, Timestamp, UserId, digest_text,
 };
 use pangaea_journal::{EffectRow, EffectState, IntoKey, Record, Row, Statement, TimerRow, Value, Writer};
 
@@ -223,6 +223,10 @@ impl Cx {
         if subject.kind != kind {
             return Err(format!("{} cannot be said as a {}", M::SUBJECT, kind.token()));
         }
-        if self.definition.says(M::SUBJECT) { Ok(()) } else { Err(format!("{} is not declared by {}", M::SUBJECT, self.definition.name())) }
+        if self.definition.says(M::SUBJECT) {
+            Ok(())
+        } else {
+            Err(format!("{} is not declared by {}", M::SUBJECT, self.definition.name()))
+        }
     }
 }

@@ -52,7 +52,8 @@ pub struct Registered {
     pub(crate) wants: Option<Wants>,
 }
 
-pub(crate) type Run = Arc<dyn for<'a> Fn(&'a mut Cx, &str) -> BoxFuture<'a, Result<Option<Answer>, Failure>> + Send + Sync>;
+pub(crate) type Run =
+    Arc<dyn for<'a> Fn(&'a mut Cx, &str) -> BoxFuture<'a, Result<Option<Answer>, Failure>> + Send + Sync>;
 pub(crate) type Wants = Arc<dyn Fn(&str, &mut Keys) + Send + Sync>;
 type ParseSettings = fn(&serde_json::Value) -> Result<Arc<dyn Any + Send + Sync>, String>;
 
@@ -218,7 +219,9 @@ impl Definition {
         let fault = match Subject::parse(M::SUBJECT) {
             Err(error) => Some(error.to_string()),
             Ok(subject) if !kinds.contains(&subject.kind) => Some(format!("{} is of the wrong kind here", M::SUBJECT)),
-            Ok(subject) if own && subject.owner != self.name => Some(format!("{} is not {}'s to declare", M::SUBJECT, self.name)),
+            Ok(subject) if own && subject.owner != self.name => {
+                Some(format!("{} is not {}'s to declare", M::SUBJECT, self.name))
+            }
             Ok(subject) if !own && subject.target.as_deref().is_some_and(|target| target != self.name) => {
                 Some(format!("{} is addressed to another module than {}", M::SUBJECT, self.name))
             }
@@ -259,10 +262,10 @@ impl Definition {
     pub fn consumed(&self) -> BTreeMap<String, BTreeSet<&'static str>> {
         let mut sources: BTreeMap<String, BTreeSet<&'static str>> = BTreeMap::new();
         for subject in self.handlers.keys() {
-            if let Ok(parsed) = Subject::parse(subject) {
-                if matches!(parsed.kind, Kind::Event | Kind::Command) {
-                    sources.entry(parsed.owner).or_default().insert(subject);
-                }
+            if let Ok(parsed) = Subject::parse(subject)
+                && matches!(parsed.kind, Kind::Event | Kind::Command)
+            {
+                sources.entry(parsed.owner).or_default().insert(subject);
             }
         }
         sources

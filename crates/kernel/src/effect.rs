@@ -78,10 +78,13 @@ pub struct ErasedPerformer {
     pub target: String,
     pub deadline_ms: i64,
     pub try_timeout_ms: i64,
-    /// `(call, ask_first)`: the JSON of a [`Performed`], or why there is none.
-    pub(crate) run: Arc<dyn Fn(Call<String>, bool) -> BoxFuture<'static, Result<String, TryError>> + Send + Sync>,
-    pub(crate) give_up: Arc<dyn Fn(&str, Reason) -> Result<String, String> + Send + Sync>,
+    run: RunTry,
+    give_up: GiveUp,
 }
+
+/// `(call, ask_first)`: the JSON of a [`Performed`], or why there is none.
+type RunTry = Arc<dyn Fn(Call<String>, bool) -> BoxFuture<'static, Result<String, TryError>> + Send + Sync>;
+type GiveUp = Arc<dyn Fn(&str, Reason) -> Result<String, String> + Send + Sync>;
 
 // === impl ErasedPerformer ===
 
@@ -133,11 +136,8 @@ async fn run<E: Effect>(
         traceparent: call.traceparent,
     };
     let late = |_| TryError::Unknown(format!("no answer within {} ms", call.timeout.as_millis()));
-    let known = if ask_first {
-        tokio::time::timeout(call.timeout, performer.query(&call)).await.map_err(late)??
-    } else {
-        None
-    };
+    let known =
+        if ask_first { tokio::time::timeout(call.timeout, performer.query(&call)).await.map_err(late)?? } else { None };
     let outcome = match known {
         Some(outcome) => outcome,
         None => tokio::time::timeout(call.timeout, performer.perform(&call)).await.map_err(late)??,

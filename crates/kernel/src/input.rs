@@ -24,12 +24,21 @@ pub struct Input {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InputKind {
     /// From the edge. The fingerprint tells a repeat from another command under the same key.
-    Command { fingerprint: String },
+    Command {
+        fingerprint: String,
+    },
     /// From a log. Everything in that log after `after` and before `position` was not for this reader.
-    Delivery { source: String, log_id: String, after: u64, position: u64 },
+    Delivery {
+        source: String,
+        log_id: String,
+        after: u64,
+        position: u64,
+    },
     Timer,
     /// The result of the effect with this id.
-    EffectResult { effect_id: String },
+    EffectResult {
+        effect_id: String,
+    },
     /// The module's settings, when they differ from those it last saw.
     Settings,
 }

@@ -133,7 +133,11 @@ fn authorizing(position: u64, number: u64, amount: i64) -> Work {
 async fn digest(executor: &Executor) -> Vec<String> {
     let database = executor.writer().database();
     let mut lines = Vec::new();
-    for row in database.fetch(Statement::new("SELECT order_id, payment_id, amount, seen FROM tally ORDER BY order_id")).await.unwrap() {
+    for row in database
+        .fetch(Statement::new("SELECT order_id, payment_id, amount, seen FROM tally ORDER BY order_id"))
+        .await
+        .unwrap()
+    {
         lines.push(format!("{row:?}"));
     }
     for envelope in database.outbox_after("log", 0, 10_000).await.unwrap() {
@@ -159,11 +163,20 @@ async fn run_in_batches(size: usize, work: &[Work]) -> Vec<String> {
 async fn batches_of_any_size_and_repeats_give_the_same() {
     let mut work = Vec::new();
     for number in 1..=40 {
-        let amount = if number == 20 { PANICS } else if number == 30 { 2_000_000 } else { 100 + number as i64 };
+        let amount = if number == 20 {
+            PANICS
+        } else if number == 30 {
+            2_000_000
+        } else {
+            100 + number as i64
+        };
         work.push(authorizing(number, number % 25, amount));
     }
     for number in 41..=50 {
-        work.push(delivery(number, &Confirmed { order_id: order(number - 40), total: money(if number == 45 { PANICS } else { 1 }) }));
+        work.push(delivery(
+            number,
+            &Confirmed { order_id: order(number - 40), total: money(if number == 45 { PANICS } else { 1 }) },
+        ));
     }
     let one_by_one = run_in_batches(1, &work).await;
     assert!(one_by_one.len() > 60, "{one_by_one:#?}");
@@ -199,7 +212,12 @@ async fn poison_becomes_a_dead_letter_and_parks_its_key_only() {
     let states: Vec<_> = letters.iter().map(|letter| (letter.key.as_str(), letter.state, letter.attempts)).collect();
     assert_eq!(states, [("ord_0002", DeadLetterState::Dead, 3), ("ord_0002", DeadLetterState::Parked, 0)]);
     assert!(letters[0].error.contains("thirteen is a bug"), "{}", letters[0].error);
-    let rows = executor.writer().database().fetch(Statement::new("SELECT order_id FROM tally ORDER BY order_id")).await.unwrap();
+    let rows = executor
+        .writer()
+        .database()
+        .fetch(Statement::new("SELECT order_id FROM tally ORDER BY order_id"))
+        .await
+        .unwrap();
     assert_eq!(rows.len(), 2, "the dead one left nothing");
 }
 
@@ -208,7 +226,8 @@ async fn what_cannot_be_decoded_or_is_refused_without_a_caller_is_dead_and_nothi
     let mut executor = executor().await;
     let Work::Input(mut broken) = authorizing(1, 1, 100) else { unreachable!() };
     broken.payload = "{\"order_id\":7}".into();
-    let result = executor.run(&[Work::Input(broken), authorizing(2, 2, REFUSES)], Timestamp::from_millis(1)).await.unwrap();
+    let result =
+        executor.run(&[Work::Input(broken), authorizing(2, 2, REFUSES)], Timestamp::from_millis(1)).await.unwrap();
     assert_eq!(result.done, [Done::Dead, Done::Dead]);
     let letters = executor.writer().database().dead_letters(10).await.unwrap();
     let input: Input = serde_json::from_str(&letters[0].input).unwrap();

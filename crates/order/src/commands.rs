@@ -74,11 +74,15 @@ pub(crate) async fn cancel(cx: &mut Cx, command: CancelOrder) -> Result<Answer, 
 pub(crate) async fn refund(cx: &mut Cx, command: RefundOrder) -> Result<Answer, Failure> {
     let mut order = reached(cx, &command.order_id).await?;
     if !matches!(order.state, State::Confirmed | State::Refunded) {
-        let detail = format!("the order is {}; only a confirmed one can be refunded, before that cancel it", order.state);
+        let detail =
+            format!("the order is {}; only a confirmed one can be refunded, before that cancel it", order.state);
         return Err(Failure::refusal(ProblemKind::Conflict, detail));
     }
     if order.version >= REFUNDS_OF_AN_ORDER_MAX {
-        return Err(Failure::refusal(ProblemKind::Conflict, "this order has had too many refunds; refund several units at once"));
+        return Err(Failure::refusal(
+            ProblemKind::Conflict,
+            "this order has had too many refunds; refund several units at once",
+        ));
     }
     let available = order.captured - order.refunded - order.refund_pending;
     let (lines, amount) = refunding::decide(&order.lines.0, &command.lines, available)?;
@@ -131,7 +135,9 @@ fn order_answer(status: u16, order: &OrderRow) -> Result<Answer, Failure> {
 
 fn advice(refusal: CancelRefusal) -> &'static str {
     match refusal {
-        CancelRefusal::Capturing => "the payment is being taken; once the order is confirmed, ask for a refund: POST …/refunds",
+        CancelRefusal::Capturing => {
+            "the payment is being taken; once the order is confirmed, ask for a refund: POST …/refunds"
+        }
         CancelRefusal::Captured => "the payment has been taken; ask for a refund instead: POST …/refunds",
         CancelRefusal::InReview => "a person is looking at this order; only staff can end it",
     }

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::OrderSettings;
 
 /// How far an order has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Accepted; stock has been asked to reserve.
@@ -63,13 +65,17 @@ pub(crate) enum Event {
     ActionRequired,
     Declined(Reason),
     /// Minor units.
-    Captured { amount: i64 },
+    Captured {
+        amount: i64,
+    },
     CaptureFailed(Reason),
     Voided,
     /// The owner or staff want it ended. Whether they may is [`may_cancel`].
     Cancel(Reason),
     /// No answer has come in time. How long the order has been in its state, in milliseconds.
-    Deadline { waited_ms: i64 },
+    Deadline {
+        waited_ms: i64,
+    },
 }
 
 /// What to say, in this order.
@@ -123,7 +129,9 @@ pub(crate) fn step(saga: Saga, event: &Event, settings: &OrderSettings) -> Optio
         (State::Placed, Event::StockRefused(reason)) => {
             go(State::Cancelled, &[Say::Cancelled], "stock_refused", Some(reason.clone()))
         }
-        (State::Reserved | State::ActionRequired, Event::Authorized) => go(State::Authorized, &[CommitStock], "authorized", None),
+        (State::Reserved | State::ActionRequired, Event::Authorized) => {
+            go(State::Authorized, &[CommitStock], "authorized", None)
+        }
         (State::Reserved, Event::ActionRequired) => go(State::ActionRequired, &[], "action_required", None),
         // A declined payment holds nothing, so there is nothing to void.
         (State::Reserved | State::ActionRequired, Event::Declined(reason)) => undo(false, "declined", reason.clone()),
@@ -131,7 +139,9 @@ pub(crate) fn step(saga: Saga, event: &Event, settings: &OrderSettings) -> Optio
         // Releasing too undoes a repeated commit that finds units after the first was refused.
         (State::Authorized, Event::CommitRefused(reason)) => undo(true, "commit_refused", reason.clone()),
         // Of a review it is the belated outcome of the last try.
-        (State::Committed | State::ManualReview, Event::Captured { .. }) => go(State::Confirmed, &[Confirmed], "confirmed", None),
+        (State::Committed | State::ManualReview, Event::Captured { .. }) => {
+            go(State::Confirmed, &[Confirmed], "confirmed", None)
+        }
         (State::Committed, Event::CaptureFailed(reason)) => capture_failed(saga, reason),
         (State::Cancelling, Event::Voided | Event::StockReleased) => return given_back(saga, event),
         (state, Event::Cancel(reason)) if may_cancel(state, true).is_ok() && !state.is_ending() => {
@@ -208,7 +218,8 @@ fn capture_failed(saga: Saga, reason: &Reason) -> Step {
 
 /// Asks again: receivers answer a repeat with what is true now, so the repeat is the query.
 fn overdue(saga: Saga, state: State, waited_ms: i64, settings: &OrderSettings) -> Option<Step> {
-    let again = |say: Vec<Say>| Step { saga: Saga { attempt: saga.attempt.saturating_add(1), ..saga }, say, entry: None };
+    let again =
+        |say: Vec<Say>| Step { saga: Saga { attempt: saga.attempt.saturating_add(1), ..saga }, say, entry: None };
     let unanswered = |question, void, from: &str| {
         if saga.attempt + 1 < settings.answer_tries_max {
             return again(vec![question]);
@@ -220,9 +231,11 @@ fn overdue(saga: Saga, state: State, waited_ms: i64, settings: &OrderSettings) -
         State::Placed => unanswered(Say::ReserveStock, false, "the stock"),
         State::Reserved => unanswered(Say::Authorize, true, "the payment provider"),
         State::Authorized => unanswered(Say::CommitStock, true, "the stock"),
-        State::ActionRequired => {
-            undo(true, "deadline_passed", Reason::new("action_timeout", "the customer did not complete the payment in time"))
-        }
+        State::ActionRequired => undo(
+            true,
+            "deadline_passed",
+            Reason::new("action_timeout", "the customer did not complete the payment in time"),
+        ),
         State::Committed if waited_ms >= settings.capture_give_up_ms => {
             let reason = Reason::new("capture_failed", "the held money could not be captured in time");
             go(State::ManualReview, &[Say::ManualReview], "manual_review", Some(reason))
@@ -294,7 +307,8 @@ impl FromStr for State {
 
 impl Saga {
     /// A new order's.
-    pub(crate) const PLACED: Saga = Saga { state: State::Placed, attempt: 0, awaits_void: false, awaits_release: false };
+    pub(crate) const PLACED: Saga =
+        Saga { state: State::Placed, attempt: 0, awaits_void: false, awaits_release: false };
 }
 
 #[cfg(test)]

@@ -141,7 +141,10 @@ fn a_capture_is_retried_for_a_day_and_then_given_to_people() {
         now = next.saga;
         tries += 1;
     }
-    assert!(waited_ms >= settings.capture_give_up_ms && waited_ms < settings.capture_give_up_ms + settings.capture_retry_max_ms);
+    assert!(
+        waited_ms >= settings.capture_give_up_ms
+            && waited_ms < settings.capture_give_up_ms + settings.capture_retry_max_ms
+    );
     assert!((50..200).contains(&tries), "{tries}");
 }
 
@@ -189,7 +192,10 @@ fn no_history_leaves_anything_held() {
         assert_eq!(deadline_ms(&saga, &settings).is_none(), saga.state.is_settled(), "{saga:?}");
         assert_eq!(saga.awaits_void || saga.awaits_release, saga.state == State::Cancelling, "{saga:?}");
         if saga.state == State::Cancelled {
-            assert!(history.stock_free && (history.money_free || !history.authorize_said), "{saga:?} after {history:?}");
+            assert!(
+                history.stock_free && (history.money_free || !history.authorize_said),
+                "{saga:?} after {history:?}"
+            );
         }
         if saga.state == State::Confirmed {
             assert!(history.captured && !history.void_said && !history.release_said, "{saga:?} after {history:?}");

@@ -27,7 +27,9 @@ mod timers;
 mod verify;
 mod views;
 
-use pangaea_contracts::order::{CancelOrder, Cancelled, Confirmed, ManualReview, PlaceOrder, Placed, RefundOrder, Refunded};
+use pangaea_contracts::order::{
+    CancelOrder, Cancelled, Confirmed, ManualReview, PlaceOrder, Placed, RefundOrder, Refunded,
+};
 use pangaea_contracts::{SkuId, payment, product};
 use pangaea_kernel::http::Edge;
 use pangaea_kernel::{Definition, Module};

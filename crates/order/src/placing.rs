@@ -58,7 +58,10 @@ pub(crate) fn price(lines: &[PlaceLine], prices: &[Option<SkuPrice>]) -> Result<
                 continue;
             }
             None => {
-                faults.add(format!("/lines/{index}/sku"), format!("{:?} is not sold here; send a SKU's id or code", line.sku));
+                faults.add(
+                    format!("/lines/{index}/sku"),
+                    format!("{:?} is not sold here; send a SKU's id or code", line.sku),
+                );
                 continue;
             }
         };
@@ -66,7 +69,9 @@ pub(crate) fn price(lines: &[PlaceLine], prices: &[Option<SkuPrice>]) -> Result<
         let sum = unit_price.times(line.quantity).and_then(|sum| total.unwrap_or(Money::zero(sum.currency)).plus(sum));
         match sum {
             Ok(sum) => total = Some(sum),
-            Err(error) => faults.add(format!("/lines/{index}/unit_price"), format!("{error}; an order has one currency")),
+            Err(error) => {
+                faults.add(format!("/lines/{index}/unit_price"), format!("{error}; an order has one currency"))
+            }
         }
         priced.push(Line {
             line: index as u32 + 1,
@@ -101,7 +106,10 @@ pub(crate) fn check(order: &PlaceOrder) -> Result<(), Problem> {
             faults.add(format!("/lines/{index}/quantity"), format!("a quantity is from 1 to {QUANTITY_MAX}"));
         }
         if line.unit_price.is_some_and(|price| !(0..=UNIT_PRICE_MAX).contains(&price.amount)) {
-            faults.add(format!("/lines/{index}/unit_price/amount"), format!("a price is from 0 to {UNIT_PRICE_MAX} minor units"));
+            faults.add(
+                format!("/lines/{index}/unit_price/amount"),
+                format!("a price is from 0 to {UNIT_PRICE_MAX} minor units"),
+            );
         }
     }
     faults.text("/payment_token", &order.payment_token, 200);

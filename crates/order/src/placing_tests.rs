@@ -42,7 +42,8 @@ fn lines_stay_as_they_were_ordered() {
     let prices = [offer("MUG", 850, Currency::GBP), offer("TEA", 399, Currency::GBP), offer("MUG", 850, Currency::GBP)];
     let Priced { lines, total } = price(&lines, &prices).unwrap();
     assert_eq!(total, Money::new(5 * 850 + 399, Currency::GBP));
-    let shown: Vec<_> = lines.iter().map(|line| (line.line, line.code.as_str(), line.quantity, line.unit_price)).collect();
+    let shown: Vec<_> =
+        lines.iter().map(|line| (line.line, line.code.as_str(), line.quantity, line.unit_price)).collect();
     assert_eq!(shown, [(1, "MUG", 2, 850), (2, "TEA", 1, 399), (3, "MUG", 3, 850)]);
 }
 
@@ -69,7 +70,10 @@ fn a_total_of_nothing_or_beyond_counting_is_refused() {
     let free = [PlaceLine { unit_price: Some(Money::zero(Currency::GBP)), ..line("MUG", 1) }];
     assert_eq!(pointers(price(&free, &[offer("MUG", 850, Currency::GBP)]).unwrap_err()), ["/lines"]);
     let dear = [line("MUG", QUANTITY_MAX)];
-    assert_eq!(pointers(price(&dear, &[offer("MUG", i64::MAX / 10, Currency::GBP)]).unwrap_err()), ["/lines/0/unit_price"]);
+    assert_eq!(
+        pointers(price(&dear, &[offer("MUG", i64::MAX / 10, Currency::GBP)]).unwrap_err()),
+        ["/lines/0/unit_price"]
+    );
 }
 
 #[test]
@@ -78,12 +82,10 @@ fn bounds_are_checked_at_the_edge() {
     assert_eq!(check(&order(vec![line("MUG", QUANTITY_MAX)])), Ok(()));
     assert_eq!(pointers(check(&order(vec![])).unwrap_err()), ["/lines"]);
     assert_eq!(pointers(check(&order(vec![line("MUG", 1); LINES_MAX + 1])).unwrap_err()), ["/lines"]);
-    assert_eq!(pointers(check(&order(vec![line("", 0), line(&"x".repeat(65), QUANTITY_MAX + 1)])).unwrap_err()), [
-        "/lines/0/sku",
-        "/lines/0/quantity",
-        "/lines/1/sku",
-        "/lines/1/quantity"
-    ]);
+    assert_eq!(
+        pointers(check(&order(vec![line("", 0), line(&"x".repeat(65), QUANTITY_MAX + 1)])).unwrap_err()),
+        ["/lines/0/sku", "/lines/0/quantity", "/lines/1/sku", "/lines/1/quantity"]
+    );
     let priced = |amount| PlaceLine { unit_price: Some(Money::new(amount, Currency::GBP)), ..line("MUG", 1) };
     assert_eq!(check(&order(vec![priced(0), priced(UNIT_PRICE_MAX)])), Ok(()));
     let named = pointers(check(&order(vec![priced(-1), priced(UNIT_PRICE_MAX + 1)])).unwrap_err());
@@ -106,12 +108,15 @@ fn texts_are_bounded() {
         shipping_address: Some(address),
         ..order(vec![line("MUG", 1)])
     };
-    assert_eq!(pointers(check(&order).unwrap_err()), [
-        "/payment_token",
-        "/customer_reference",
-        "/shipping_address/name",
-        "/shipping_address/line1",
-        "/shipping_address/city",
-        "/shipping_address/country"
-    ]);
+    assert_eq!(
+        pointers(check(&order).unwrap_err()),
+        [
+            "/payment_token",
+            "/customer_reference",
+            "/shipping_address/name",
+            "/shipping_address/line1",
+            "/shipping_address/city",
+            "/shipping_address/country"
+        ]
+    );
 }

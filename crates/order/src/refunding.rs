@@ -53,7 +53,11 @@ pub(crate) enum Outcome {
 /// # Errors
 /// 422 for lines that do not exist or have fewer units left, 409 when nothing is left or the sum exceeds `available`: what
 /// was captured and is neither refunded nor about to be, in minor units.
-pub(crate) fn decide(lines: &[Line], asked: &[RefundLine], available: i64) -> Result<(Vec<ReturnedLine>, i64), Problem> {
+pub(crate) fn decide(
+    lines: &[Line],
+    asked: &[RefundLine],
+    available: i64,
+) -> Result<(Vec<ReturnedLine>, i64), Problem> {
     let returned = if asked.is_empty() { all_left(lines) } else { chosen(lines, asked)? };
     if returned.is_empty() {
         return Err(Problem::new(ProblemKind::Conflict, "everything of this order is refunded or about to be"));
@@ -157,7 +161,9 @@ impl FromStr for RefundState {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let all = [RefundState::Pending, RefundState::Succeeded, RefundState::Refused];
-        all.into_iter().find(|state| state.to_string() == text).ok_or_else(|| format!("{text:?} is not a state of a refund"))
+        all.into_iter()
+            .find(|state| state.to_string() == text)
+            .ok_or_else(|| format!("{text:?} is not a state of a refund"))
     }
 }
 
@@ -179,7 +185,9 @@ impl FromStr for Restocking {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let all = [Restocking::None, Restocking::Wanted, Restocking::Sent, Restocking::Done];
-        all.into_iter().find(|state| state.to_string() == text).ok_or_else(|| format!("{text:?} is not a state of restocking"))
+        all.into_iter()
+            .find(|state| state.to_string() == text)
+            .ok_or_else(|| format!("{text:?} is not a state of restocking"))
     }
 }
 

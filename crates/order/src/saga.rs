@@ -1,12 +1,14 @@
 //! What stock and payment answer, and what is done when they do not: the state machine's decisions, carried out.
 
-use pangaea_contracts::order::{Cancelled, Confirmed, ManualReview, Reason};
-use pangaea_contracts::payment::{ActionRequired, Authorize, Authorized, Capture, CaptureFailed, Captured, Declined, Void, Voided};
-use pangaea_contracts::product::{
-    CommitRefused, CommitStock, ReleaseStock, ReservationExpired, ReserveStock, StockCommitted, StockRefused, StockReleased,
-    StockReserved,
-};
 use pangaea_contracts::OrderId;
+use pangaea_contracts::order::{Cancelled, Confirmed, ManualReview, Reason};
+use pangaea_contracts::payment::{
+    ActionRequired, Authorize, Authorized, Capture, CaptureFailed, Captured, Declined, Void, Voided,
+};
+use pangaea_contracts::product::{
+    CommitRefused, CommitStock, ReleaseStock, ReservationExpired, ReserveStock, StockCommitted, StockRefused,
+    StockReleased, StockReserved,
+};
 use pangaea_journal::Json;
 use pangaea_kernel::{Cx, Failure};
 

@@ -94,7 +94,9 @@ mod tests {
         let settings = OrderSettings::default();
         let value = serde_json::to_value(&settings).unwrap();
         assert_eq!(serde_json::from_value::<OrderSettings>(value).unwrap(), settings);
-        for bad in [r#"{"answer_timeout_ms":0}"#, r#"{"answer_tries_max":0}"#, r#"{"capture_retry_ms":-1}"#, r#"{"tries":3}"#] {
+        for bad in
+            [r#"{"answer_timeout_ms":0}"#, r#"{"answer_tries_max":0}"#, r#"{"capture_retry_ms":-1}"#, r#"{"tries":3}"#]
+        {
             assert!(serde_json::from_str::<OrderSettings>(bad).is_err(), "{bad}");
         }
     }

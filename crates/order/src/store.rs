@@ -5,8 +5,8 @@ use pangaea_contracts::{Currency, Money, OrderId, RefundId, SkuId, Timestamp, Us
 use pangaea_journal::{Database, JournalError, Json, Migration, Record, Statement, record, text_column};
 
 use crate::domain::{Saga, State};
-use crate::refunding::{RefundState, Restocking, ReturnedLine};
 use crate::placing::Line;
+use crate::refunding::{RefundState, Restocking, ReturnedLine};
 
 pub(crate) const MIGRATIONS: &[Migration] =
     &[Migration { name: "0001_orders", sql: include_str!("../migrations/0001_orders.sql") }];

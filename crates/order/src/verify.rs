@@ -46,8 +46,13 @@ pub async fn verify(database: &Database) -> Result<Vec<String>, JournalError> {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn totals(database: &Database, after: Option<&OrderId>, limit: u32) -> Result<Vec<OrderTotals>, JournalError> {
-    let mut statement = Statement::new("SELECT id, state, currency, total, captured, refunded, refund_pending FROM orders");
+pub async fn totals(
+    database: &Database,
+    after: Option<&OrderId>,
+    limit: u32,
+) -> Result<Vec<OrderTotals>, JournalError> {
+    let mut statement =
+        Statement::new("SELECT id, state, currency, total, captured, refunded, refund_pending FROM orders");
     if let Some(after) = after {
         statement = statement.and("WHERE id > ?").bind_column(after);
     }
@@ -103,7 +108,9 @@ async fn uneven_timelines(database: &Database) -> Result<Vec<String>, JournalErr
 
 /// What the orders say of refunded and pending money is what their refunds add up to, and never more than was captured.
 async fn wrong_sums(database: &Database) -> Result<Vec<String>, JournalError> {
-    let sum = |state| format!("(SELECT COALESCE(SUM(r.amount), 0) FROM refund r WHERE r.order_id = o.id AND r.state = '{state}')");
+    let sum = |state| {
+        format!("(SELECT COALESCE(SUM(r.amount), 0) FROM refund r WHERE r.order_id = o.id AND r.state = '{state}')")
+    };
     let sql = format!(
         "SELECT o.id, o.state FROM orders o WHERE o.refunded <> {} OR o.refund_pending <> {} \
          OR o.refunded + o.refund_pending > o.captured OR o.captured > o.total ORDER BY o.id LIMIT {BREACHES_MAX}",
@@ -126,7 +133,8 @@ async fn named(
 async fn wrong_lines(database: &Database) -> Result<Vec<String>, JournalError> {
     let mut breaches = Vec::new();
     let mut after = String::new();
-    let columns = |alias: &str, names: &[&str]| names.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
+    let columns =
+        |alias: &str, names: &[&str]| names.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
     let order_columns = columns("o", OrderRow::COLUMNS);
     loop {
         let page = format!(

@@ -27,7 +27,10 @@ async fn an_unanswered_question_is_asked_again_and_then_undone() {
         assert_eq!(rig.said(), [question]);
         rig.pass(ANSWER_MS).await;
         assert_eq!(rig.said(), undone, "{state}");
-        assert_eq!((rig.state(&order_id).await, rig.reason(&order_id).await), ("cancelling".into(), "no_answer".into()));
+        assert_eq!(
+            (rig.state(&order_id).await, rig.reason(&order_id).await),
+            ("cancelling".into(), "no_answer".into())
+        );
         rig.check().await;
     }
 }
@@ -61,7 +64,8 @@ async fn an_answer_moves_the_deadline() {
 async fn an_answer_in_the_batch_of_its_deadline_counts() {
     let mut rig = Rig::new().await;
     let order_id = rig.bring_to("placed").await;
-    let answer = rig.delivery(&pangaea_contracts::product::StockReserved { order_id: order_id.clone(), expires_at: rig.now });
+    let answer =
+        rig.delivery(&pangaea_contracts::product::StockReserved { order_id: order_id.clone(), expires_at: rig.now });
     rig.now = rig.now.plus_millis(ANSWER_MS);
     rig.run(vec![answer]).await;
     assert_eq!(rig.said(), ["cmd.product.reserve_stock", "cmd.payment.authorize"]);
@@ -121,7 +125,10 @@ async fn to_review(rig: &mut Rig) -> pangaea_contracts::OrderId {
 async fn a_capture_that_never_works_is_left_to_people() {
     let mut rig = Rig::new().await;
     let order_id = to_review(&mut rig).await;
-    assert_eq!((rig.state(&order_id).await, rig.reason(&order_id).await), ("manual_review".into(), "capture_failed".into()));
+    assert_eq!(
+        (rig.state(&order_id).await, rig.reason(&order_id).await),
+        ("manual_review".into(), "capture_failed".into())
+    );
     assert_eq!(rig.said().last().unwrap(), "evt.manual_review");
     assert_eq!(rig.timers().await, 0);
     assert_eq!(rig.timeline(&order_id).await[4..], ["capture_failed", "manual_review"]);

@@ -14,7 +14,10 @@ async fn the_answer_is_the_order() {
     let mut rig = Rig::new().await;
     let answer = rig.ask(&customer(), &basket()).await;
     let id = answer.body["id"].as_str().unwrap().to_owned();
-    assert_eq!(answer.headers, [("location".to_owned(), format!("/v1/orders/{id}")), ("etag".to_owned(), "\"1\"".to_owned())]);
+    assert_eq!(
+        answer.headers,
+        [("location".to_owned(), format!("/v1/orders/{id}")), ("etag".to_owned(), "\"1\"".to_owned())]
+    );
     let line = |line, code: &str, quantity, price| {
         json!({
             "line": line, "sku_id": SkuId::from_code(code), "code": code, "quantity": quantity,
@@ -43,7 +46,8 @@ async fn what_cannot_be_had_is_refused_with_its_line() {
     let order = PlaceOrder { lines: ["MUG", "GHOST", "TEA", "EURO"].map(line).to_vec(), ..basket() };
     let answer = rig.ask(&customer(), &order).await;
     assert_eq!(answer.status, 422);
-    let pointers: Vec<_> = answer.body["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
+    let pointers: Vec<_> =
+        answer.body["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
     assert_eq!(pointers, ["/lines/1/sku", "/lines/2/sku", "/lines/3/unit_price"]);
     assert_eq!(rig.number("SELECT COUNT(*) FROM orders").await, 0);
     assert_eq!((rig.said(), rig.timers().await), (vec![], 0));

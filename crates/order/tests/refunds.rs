@@ -21,7 +21,10 @@ async fn confirmed() -> (Rig, OrderId) {
 async fn the_whole_order() {
     let (mut rig, order_id) = confirmed().await;
     let answer = rig.refund(&order_id, &[], false).await;
-    assert_eq!((answer.status, &answer.body["state"], &answer.body["amount"]["amount"]), (202, &json!("pending"), &json!(TOTAL)));
+    assert_eq!(
+        (answer.status, &answer.body["state"], &answer.body["amount"]["amount"]),
+        (202, &json!("pending"), &json!(TOTAL))
+    );
     let refund_id: RefundId = id_in(&answer);
     assert_eq!(answer.headers[0].1, format!("/v1/orders/{order_id}/refunds/{refund_id}"));
     assert_eq!(rig.said(), ["cmd.payment.refund"]);
@@ -97,7 +100,8 @@ async fn many_at_once_never_exceed_the_capture() {
 async fn a_refused_refund_can_be_asked_for_again() {
     let (mut rig, order_id) = confirmed().await;
     let refund_id: RefundId = id_in(&rig.refund(&order_id, &[], true).await);
-    let refused = RefundRefused { order_id: order_id.clone(), refund_id: refund_id.clone(), reason: why("provider_refused") };
+    let refused =
+        RefundRefused { order_id: order_id.clone(), refund_id: refund_id.clone(), reason: why("provider_refused") };
     rig.hear(&refused).await;
     rig.hear(&refused).await;
     // A late success of what was refused for good is a contradiction that must not move money in the books.

@@ -304,3 +304,75 @@ pub(crate) fn outcome_unknown(cause: &Reason) -> Reason {
 pub(crate) fn declined(cause: &Reason) -> Reason {
     Reason::new("payment_declined", format!("{}: {}", cause.code, cause.detail))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payment(state: State, void: VoidStage) -> PaymentRow {
+        let order_id: OrderId = "ord_1".parse().unwrap();
+        let payment_id: PaymentId = "pay_1".parse().unwrap();
+        let amount = Money::new(1_000, Currency::GBP);
+        PaymentRow::new(order_id, payment_id, amount, Timestamp::from_millis(0)).with_state(state, void)
+    }
+
+    #[test]
+    fn a_void_cancels_what_is_open_refunds_what_was_taken_and_then_ends() {
+        let step = |change: fn(&mut PaymentRow)| {
+            let mut payment = payment(State::RequiresCapture, VoidStage::Wanted);
+            change(&mut payment);
+            payment.next_void_step()
+        };
+        assert_eq!(step(|_| {}), VoidStep::Finish);
+        assert_eq!(step(|payment| payment.intent_open = true), VoidStep::Cancel);
+        assert_eq!(step(|payment| (payment.captured, payment.refunded) = (900, 200)), VoidStep::Refund(700));
+        assert_eq!(step(|payment| (payment.captured, payment.refund_pending) = (900, 200)), VoidStep::Refund(700));
+        assert_eq!(step(|payment| (payment.captured, payment.refund_pending) = (900, 900)), VoidStep::Wait);
+        assert_eq!(step(|payment| (payment.captured, payment.refunded) = (900, 900)), VoidStep::Finish);
+        for in_flight in [InFlight::Authorize, InFlight::Capture, InFlight::Void] {
+            let mut payment = payment(State::RequiresCapture, VoidStage::Wanted);
+            (payment.intent_open, payment.in_flight) = (true, Some(in_flight));
+            assert_eq!(payment.next_void_step(), VoidStep::Wait, "{in_flight}");
+        }
+        for void in [VoidStage::None, VoidStage::Done] {
+            let mut payment = payment(State::RequiresCapture, void);
+            payment.intent_open = true;
+            assert_eq!(payment.next_void_step(), VoidStep::Wait, "{void}");
+        }
+    }
+
+    #[test]
+    fn only_held_money_is_captured() {
+        use State::*;
+        for state in [Processing, RequiresAction, RequiresCapture, Succeeded, Canceled, Failed, Expired] {
+            for void in [VoidStage::None, VoidStage::Cleanup, VoidStage::Wanted, VoidStage::Done] {
+                let reply = payment(state, void).on_capture();
+                let expected = state == RequiresCapture && void == VoidStage::None;
+                assert_eq!(reply == CaptureReply::Start, expected, "{state} {void}");
+                let captured = state == Succeeded && void == VoidStage::None;
+                assert_eq!(reply == CaptureReply::Captured, captured, "{state} {void}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_voided_payment_is_never_authorized_again() {
+        use State::*;
+        for state in [Processing, RequiresAction, RequiresCapture, Succeeded, Canceled, Failed, Expired] {
+            for void in [VoidStage::Cleanup, VoidStage::Wanted, VoidStage::Done] {
+                let reply = payment(state, void).on_authorize();
+                assert_ne!(reply, AuthorizeReply::Authorized, "{state} {void}");
+            }
+        }
+    }
+
+    #[test]
+    fn states_read_as_they_are_written() {
+        for state in ["processing", "requires_action", "requires_capture", "succeeded", "canceled", "failed", "expired"]
+        {
+            assert_eq!(state.parse::<State>().unwrap().to_string(), state);
+            assert_eq!(serde_json::to_value(state.parse::<State>().unwrap()).unwrap(), state);
+        }
+        assert!("paid".parse::<State>().is_err());
+    }
+}

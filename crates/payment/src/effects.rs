@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use pangaea_contracts::{Message, Money, OrderId, PaymentId, RefundId};
+use pangaea_contracts::{Message, Money, OrderId, RefundId};
 use pangaea_kernel::{Call, Effect, Outcome, Performer, TryError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,6 @@ use crate::provider::{Provider, Receipt};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AuthorizeIntent {
     pub order_id: OrderId,
-    pub payment_id: PaymentId,
     pub provider_key: Option<String>,
     pub amount: Money,
     #[schemars(extend("x-secret" = true))]
@@ -173,11 +172,15 @@ impl Performer<AuthorizeIntent> for AtProvider {
     }
 
     fn perform<'a>(&'a self, call: &'a Call<AuthorizeIntent>) -> BoxFuture<'a, Result<Outcome<Receipt>, TryError>> {
-        let AuthorizeIntent { provider_key, amount, payment_token, payment_id, .. } = &call.effect;
-        self.0.authorize(key_of(call, provider_key), *amount, payment_token, payment_id.as_str())
+        let AuthorizeIntent { provider_key, amount, payment_token, order_id } = &call.effect;
+        // The order's id is our name for the payment in the provider's books: an auditor compares both by it.
+        self.0.authorize(key_of(call, provider_key), *amount, payment_token, order_id.as_str())
     }
 
-    fn query<'a>(&'a self, call: &'a Call<AuthorizeIntent>) -> BoxFuture<'a, Result<Option<Outcome<Receipt>>, TryError>> {
+    fn query<'a>(
+        &'a self,
+        call: &'a Call<AuthorizeIntent>,
+    ) -> BoxFuture<'a, Result<Option<Outcome<Receipt>>, TryError>> {
         self.0.query(key_of(call, &call.effect.provider_key))
     }
 }

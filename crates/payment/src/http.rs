@@ -1,9 +1,9 @@
 //! Reads only: a payment changes by order's commands, never by a request of its own.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use pangaea_contracts::{OrderId, PaymentId, UserId};
 use pangaea_kernel::Problem;
 use pangaea_kernel::http::{Caller, Edge, Page, PageParams, Params, PathParams, decode_cursor, etag, not_modified};

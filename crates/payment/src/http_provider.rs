@@ -148,7 +148,8 @@ impl HttpProvider {
         })?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| TryError::Unknown(format!("the answer could not be read: {error}")))?.to_bytes();
+        let body =
+            body.map_err(|error| TryError::Unknown(format!("the answer could not be read: {error}")))?.to_bytes();
         Ok(Reply { status: parts.status, body })
     }
 }
@@ -160,7 +161,8 @@ impl Provider for HttpProvider {
 
     fn authorize<'a>(&'a self, key: &'a str, amount: Money, token: &'a str, reference: &'a str) -> Answered<'a> {
         let Money { amount, currency } = amount;
-        let body = json!({ "amount": amount, "currency": currency.as_str(), "payment_method": token, "reference": reference });
+        let body =
+            json!({ "amount": amount, "currency": currency.as_str(), "payment_method": token, "reference": reference });
         Box::pin(self.post("/v1/payment_intents", key, body))
     }
 
@@ -189,7 +191,8 @@ impl Provider for HttpProvider {
                 return Ok(None);
             }
             let operation: OperationBody = reply.found()?;
-            let status = StatusCode::from_u16(operation.status).map_err(|error| TryError::Unknown(error.to_string()))?;
+            let status =
+                StatusCode::from_u16(operation.status).map_err(|error| TryError::Unknown(error.to_string()))?;
             Reply { status, body: Bytes::from(operation.body.to_string()) }.outcome().map(Some)
         })
     }
@@ -232,7 +235,8 @@ impl Reply {
             return Err(TryError::Unknown(format!("the provider answered {status}")));
         }
         let code = format!("provider_{}", status.as_u16());
-        let ErrorDetail { code, message } = detail.unwrap_or(ErrorDetail { code, message: format!("answered {status}") });
+        let ErrorDetail { code, message } =
+            detail.unwrap_or(ErrorDetail { code, message: format!("answered {status}") });
         Ok(Outcome::Refused(Reason::new(cut(&code, CODE_CHARS_MAX), cut(&message, DETAIL_CHARS_MAX))))
     }
 
@@ -260,7 +264,8 @@ mod tests {
 
     #[test]
     fn only_plain_http_urls_are_taken() {
-        for bad in ["https://provider.example", "provider.example", "/v1", "http://", "http://host?x=1", "file:///etc"] {
+        for bad in ["https://provider.example", "provider.example", "/v1", "http://", "http://host?x=1", "file:///etc"]
+        {
             assert!(HttpProvider::new(bad, ProviderTimeouts::default()).is_err(), "{bad}");
         }
     }

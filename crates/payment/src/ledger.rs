@@ -79,7 +79,8 @@ impl PaymentRow {
         if amount <= 0 || self.operation(kind)?.open.is_some() {
             return None;
         }
-        let row = self.write(Entry { kind, state: TransferState::Pending, amount, pending_id: None, refund_id: None }, now)?;
+        let row =
+            self.write(Entry { kind, state: TransferState::Pending, amount, pending_id: None, refund_id: None }, now)?;
         self.operation(kind)?.open = Some(OpenTransfer { id: row.id.clone(), amount });
         Some(row)
     }

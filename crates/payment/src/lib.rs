@@ -28,10 +28,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::effects::AtProvider;
 
-pub use domain::{AMOUNT_MAX, InFlight, Operation, OpenTransfer, RefundState, State, VoidStage};
+pub use domain::{AMOUNT_MAX, InFlight, OpenTransfer, Operation, RefundState, State, VoidStage};
 pub use effects::{
-    ActionPoll, Asked, AuthorizeIntent, CaptureIntent, QueryOperation, Reconcile, RefundIntent, RefundRetry, ShowIntent,
-    VoidIntent, VoidRetry,
+    ActionPoll, Asked, AuthorizeIntent, CaptureIntent, QueryOperation, Reconcile, RefundIntent, RefundRetry,
+    ShowIntent, VoidIntent, VoidRetry,
 };
 pub use http_provider::{HttpProvider, ProviderTimeouts, ProviderUrlError};
 pub use ledger::{Account, TransferKind, TransferState};

@@ -151,7 +151,12 @@ impl From<Vec<Balance>> for BalancesView {
     fn from(balances: Vec<Balance>) -> Self {
         let balances = balances
             .into_iter()
-            .map(|Balance { currency, authorized, captured, refunded }| BalanceView { currency, authorized, captured, refunded })
+            .map(|Balance { currency, authorized, captured, refunded }| BalanceView {
+                currency,
+                authorized,
+                captured,
+                refunded,
+            })
             .collect();
         Self { balances }
     }

@@ -15,9 +15,9 @@ mod view;
 
 use pangaea_contracts::SkuId;
 use pangaea_contracts::product::{
-    AdjustStock, CommitRefused, CommitStock, CreateProduct, CreateProducts, NewProduct, ReleaseStock, ReservationExpired,
-    ReserveStock, Restock, Restocked, ReviseProduct, SetPrice, SkuPriced, SkuWithdrawn, StockCommitted, StockRefused,
-    StockReleased, StockReserved, WithdrawProduct,
+    AdjustStock, CommitRefused, CommitStock, CreateProduct, CreateProducts, NewProduct, ReleaseStock,
+    ReservationExpired, ReserveStock, Restock, Restocked, ReviseProduct, SetPrice, SkuPriced, SkuWithdrawn,
+    StockCommitted, StockRefused, StockReleased, StockReserved, WithdrawProduct,
 };
 use pangaea_kernel::http::{Edge, Intent};
 use pangaea_kernel::{Definition, Input, Keys, Module};

@@ -14,10 +14,16 @@ pub(crate) struct Breakers {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Timestamp },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Timestamp,
+    },
     /// A probe is under way; if it never reports, another may go after the same time.
-    HalfOpen { since: Timestamp },
+    HalfOpen {
+        since: Timestamp,
+    },
 }
 
 // === impl Breakers ===

@@ -127,7 +127,7 @@ impl Runner {
                 return;
             }
             let outcome = performer.run(self.call(&row, &performer), ask_first).await;
-            let reached = !matches!(outcome, Err(_));
+            let reached = outcome.is_ok();
             self.breakers.report(&performer.target, reached, self.clock.now());
             let error = match outcome {
                 Ok(payload) => return self.result(&row, payload).await,
@@ -186,7 +186,9 @@ impl Runner {
         let reason = Reason::new("deadline", format!("no outcome after {} tries", row.tries));
         match performer.give_up(&row.payload, reason) {
             Ok(payload) => self.result(row, payload).await,
-            Err(error) => tracing::error!(module = self.module, effect = %row.id, %error, "a stored effect cannot be read"),
+            Err(error) => {
+                tracing::error!(module = self.module, effect = %row.id, %error, "a stored effect cannot be read")
+            }
         }
     }
 

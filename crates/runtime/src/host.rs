@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::ModuleHandle;
-use crate::config::{BusKind, Config};
+use crate::config::{BusKind, Config, ConfigError};
 use crate::http::{self, HttpError};
 use crate::module_host::ModuleHost;
 use crate::topology::Topology;
@@ -37,10 +37,12 @@ pub struct Started {
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    #[error("cannot listen on {address} ({key}): {reason}; set {key} to a free address, e.g. PANGAEA__{env}=127.0.0.1:0")]
+    #[error(
+        "cannot listen on {address} ({key}): {reason}; set {key} to a free address, e.g. PANGAEA__{env}=127.0.0.1:0"
+    )]
     Listen { address: SocketAddr, key: &'static str, env: &'static str, reason: std::io::Error },
-    #[error("runtime.modules names {0:?}, which this binary does not have; it has: {1}")]
-    UnknownModule(String, String),
+    #[error("{0}")]
+    Config(#[from] ConfigError),
     #[error("the modules do not fit together: {}", .0.join("; "))]
     Topology(Vec<String>),
     #[error("{module}: {reason}")]
@@ -85,7 +87,8 @@ impl Host {
         let operations_address = operations.local_addr().unwrap_or(config.operations.listen);
         let api_address = api.local_addr().unwrap_or(config.http.listen);
         let stop_operations = CancellationToken::new();
-        let operations_task = tokio::spawn(http::serve_operations(operations, health.clone(), render_metrics, stop_operations.clone()));
+        let operations_task =
+            tokio::spawn(http::serve_operations(operations, health.clone(), render_metrics, stop_operations.clone()));
 
         let bus = open_bus(&config).await?;
         health.watch_bus(bus.clone());
@@ -103,9 +106,12 @@ impl Host {
         let handles: Vec<ModuleHandle> = hosts.iter().map(|host| host.handle.clone()).collect();
         for (host, module) in hosts.iter().zip(&modules) {
             let name = host.definition.name();
-            module.start(host.handle.edge().clone()).await.map_err(|reason| HostError::Start { module: name, reason })?;
+            module
+                .start(host.handle.edge().clone())
+                .await
+                .map_err(|reason| HostError::Start { module: name, reason })?;
         }
-        let routes = http::api_router(&modules, &handles, &config, &clock)?;
+        let routes = http::api_router(&modules, &handles, &config)?;
         let stop_api = CancellationToken::new();
         let api_task = tokio::spawn(http::serve_api(api, routes, config.http.clone(), stop_api.clone()));
         health.set_modules(handles.clone());
@@ -121,9 +127,7 @@ impl Host {
         if tokio::time::timeout(drain, api_task).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
-        for host in hosts.into_iter().rev() {
-            host.drain(&bus, drain).await;
-        }
+        drain_modules(hosts, &bus, drain).await;
         bus.close().await;
         stop_operations.cancel();
         let _ = operations_task.await;
@@ -131,16 +135,29 @@ impl Host {
     }
 }
 
+/// Stops in the reverse order of the start, each phase for all modules before the next: one may still wait for another.
+async fn drain_modules(mut hosts: Vec<ModuleHost>, bus: &Arc<dyn Bus>, timeout: Duration) {
+    let finished = tokio::time::timeout(timeout, async {
+        for host in hosts.iter_mut().rev() {
+            host.stop_intake().await;
+        }
+        for host in hosts.iter_mut().rev() {
+            host.finish().await;
+        }
+    });
+    if finished.await.is_err() {
+        tracing::warn!("not all work was finished in time; the next start goes on with it");
+    }
+    for host in hosts.into_iter().rev() {
+        host.close(bus).await;
+    }
+}
+
 /// The modules that `runtime.modules` names; none or `*` means all.
 fn choose(config: &Config, catalogue: Vec<Arc<dyn Module>>) -> Result<Vec<Arc<dyn Module>>, HostError> {
     let definitions: Vec<_> = catalogue.iter().map(|module| Arc::new(module.define())).collect();
     let known: Vec<&str> = definitions.iter().map(|definition| definition.name()).collect();
-    let wanted = &config.runtime.modules;
-    if let Some(unknown) = wanted.iter().find(|name| *name != "*" && !known.contains(&name.as_str())) {
-        return Err(HostError::UnknownModule(unknown.clone(), known.join(", ")));
-    }
-    let all = wanted.is_empty() || wanted.iter().any(|name| name == "*");
-    let hosted: Vec<&str> = known.iter().copied().filter(|name| all || wanted.iter().any(|wanted| wanted == name)).collect();
+    let hosted = config.hosted(&known)?;
     let mut faults: Vec<String> = definitions.iter().flat_map(|definition| definition.faults().to_vec()).collect();
     faults.extend(Topology::from_definitions(&definitions).faults(&hosted, config.bus.kind == BusKind::Memory));
     if !faults.is_empty() {
@@ -182,7 +199,8 @@ async fn open_module(
             Err(reason) => reason,
         };
         let name = module.define().name();
-        let waits = is_server && matches!(reason, JournalError::Open { .. } | JournalError::Unavailable(_) | JournalError::Locked { .. });
+        let waits = is_server
+            && matches!(reason, JournalError::Open { .. } | JournalError::Unavailable(_) | JournalError::Locked { .. });
         if !waits {
             return Err(HostError::Database { module: name, reason });
         }

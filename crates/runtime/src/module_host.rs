@@ -9,7 +9,8 @@ use pangaea_journal::{Database, DatabaseOptions, JournalError};
 use pangaea_kernel::auth::TokenVerifier;
 use pangaea_kernel::http::{CommandFuture, Commands, Edge, EdgeParts};
 use pangaea_kernel::{
-    Answer, Clock, Definition, Done, Executor, Input, InputKind, Module, Problem, ProblemKind, SettingsRow, Work, settings_subject,
+    Answer, Clock, Definition, Done, Executor, Input, InputKind, Module, Problem, ProblemKind, SettingsRow, Work,
+    settings_subject,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +91,8 @@ impl ModuleHost {
         let executor = Executor::new(writer, definition.clone(), CODE_VERSION).await?;
 
         let head = executor.writer().head().clone();
-        let log = Arc::new(ModuleLog::new(database.clone(), head.log_id.clone(), head.outbox_end, config.bus.ring_rows));
+        let log =
+            Arc::new(ModuleLog::new(database.clone(), head.log_id.clone(), head.outbox_end, config.bus.ring_rows));
         let (queue, lanes) = Queue::new(config.writer.queue_max, config.writer.batch_max);
         let (changes, leading) = (watch::Sender::new(head.inbox_end), watch::Sender::new(false));
         let inbox = EffectInbox::default();
@@ -136,6 +138,7 @@ impl ModuleHost {
             effects: inbox,
             changes,
             leading,
+            swept: None,
             drain: tasks.stop_writing.clone(),
         };
         Ok(Self { definition, handle, log, cursors, writer: Some(writer), effects: Some(effects), tasks })
@@ -149,7 +152,12 @@ impl ModuleHost {
     ///
     /// # Errors
     /// When the bus refuses the log or the service.
-    pub(crate) async fn start(&mut self, module: &dyn Module, bus: &Arc<dyn Bus>, failed: &CancellationToken) -> Result<(), BusError> {
+    pub(crate) async fn start(
+        &mut self,
+        module: &dyn Module,
+        bus: &Arc<dyn Bus>,
+        failed: &CancellationToken,
+    ) -> Result<(), BusError> {
         let name = self.definition.name();
         if let Some(writer) = self.writer.take() {
             let failed = failed.clone();
@@ -251,7 +259,8 @@ impl ModuleHost {
         let handler: RequestHandler = Arc::new(move |request| {
             let edge = edge.clone();
             Box::pin(async move {
-                let input: Input = serde_json::from_slice(&request.payload).map_err(|error| format!("not an input: {error}"))?;
+                let input: Input =
+                    serde_json::from_slice(&request.payload).map_err(|error| format!("not an input: {error}"))?;
                 if input.subject != request.subject || !input.is_command() {
                     return Err(format!("{} is not a command for {}", input.subject, request.subject));
                 }
@@ -269,31 +278,32 @@ impl ModuleHost {
         bus.serve(service, handler).await
     }
 
-    /// Finishes what has been taken: no more deliveries, then no more tries, then the queue, then the log is relayed.
-    pub(crate) async fn drain(mut self, bus: &Arc<dyn Bus>, timeout: Duration) {
-        let name = self.definition.name();
-        let finished = tokio::time::timeout(timeout, async {
-            if let Some(service) = self.tasks.service.take() {
-                service.stop().await;
-            }
-            self.tasks.stop_reading.cancel();
-            stopped(&self.tasks.readers).await;
-            self.tasks.stop_effects.cancel();
-            stopped(&self.tasks.effects).await;
-            self.tasks.stop_writing.cancel();
-            stopped(&self.tasks.writer).await;
-        });
-        if finished.await.is_err() {
-            tracing::warn!(module = name, "not all work was finished in time; the next start goes on with it");
+    /// No more deliveries and requests are taken; what is under way is finished.
+    pub(crate) async fn stop_intake(&mut self) {
+        if let Some(service) = self.tasks.service.take() {
+            service.stop().await;
         }
+        self.tasks.stop_reading.cancel();
+        stopped(&self.tasks.readers).await;
+    }
+
+    /// No more tries begin; calls under way, then the queue, are finished.
+    pub(crate) async fn finish(&mut self) {
+        self.tasks.stop_effects.cancel();
+        stopped(&self.tasks.effects).await;
+        self.tasks.stop_writing.cancel();
+        stopped(&self.tasks.writer).await;
+    }
+
+    /// The log is relayed to its end if that takes no longer than a moment; else the next start goes on.
+    pub(crate) async fn close(mut self, bus: &Arc<dyn Bus>) {
         if let Some(relayed) = self.tasks.relayed.as_mut().filter(|_| bus.healthy()) {
-            // What was committed last is carried too, if that takes no longer than this; else after the next start.
             let end = self.log.last();
             let _ = tokio::time::timeout(RELAY_WAIT, relayed.wait_for(|position| *position >= end)).await;
         }
         self.tasks.stop_relay.cancel();
         stopped(&self.tasks.relay).await;
-        bus.detach(name);
+        bus.detach(self.definition.name());
         self.handle.edge.database().close().await;
     }
 }
@@ -338,7 +348,10 @@ impl Commands for LocalCommands {
         let module = self.module;
         let admitted = self.queue.command(Work::Input(command));
         Box::pin(async move {
-            let unknown = || Problem::new(ProblemKind::OutcomeUnknown, "send the same request again with the same Idempotency-Key").with_retry_after(1);
+            let unknown = || {
+                Problem::new(ProblemKind::OutcomeUnknown, "send the same request again with the same Idempotency-Key")
+                    .with_retry_after(1)
+            };
             let reply = match admitted {
                 Ok(reply) => reply,
                 Err(QueueError::Full) => {

@@ -20,11 +20,13 @@ impl ModuleLog {
         Self { log_id, database, ring: LogRing::new(ring_rows), end: watch::Sender::new(end) }
     }
 
-    /// Takes in what the writer has committed, and wakes the readers.
-    pub(crate) fn push(&self, committed: Vec<Arc<Envelope>>) {
-        let Some(last) = committed.last().map(|envelope| envelope.position) else { return };
+    /// Takes in what the writer has committed, and wakes the readers. `end` may lie beyond it: a commit whose answer was
+    /// lost is read from the table.
+    pub(crate) fn push(&self, committed: Vec<Arc<Envelope>>, end: u64) {
         self.ring.push(committed);
-        self.end.send_replace(last);
+        if self.last() != end {
+            self.end.send_replace(end);
+        }
     }
 
     pub(crate) fn last(&self) -> u64 {

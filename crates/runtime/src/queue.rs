@@ -112,7 +112,7 @@ impl Lanes {
             Some(job) = self.results.recv() => job,
             Some(job) = self.deliveries.recv() => job,
             Some(job) = self.commands.recv() => job,
-            () = timer => return Wake::TimerDue,
+            () = timer, if next_timer.is_some() => return Wake::TimerDue,
             else => return Wake::Closed,
         };
         Wake::Jobs(self.fill(first))
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     fn work() -> Work {
-        Work::Secrets(Vec::new())
+        Work::SweepSecrets
     }
 
     #[tokio::test]

@@ -47,18 +47,24 @@ impl ReaderTask {
         let mut backoff = BACKOFF_FIRST;
         loop {
             let shutdown = self.shutdown.clone();
+            let mut progressed = false;
             let interrupted = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                interrupted = self.read() => interrupted,
+                interrupted = self.read(&mut progressed) => interrupted,
             };
+            if progressed {
+                backoff = BACKOFF_FIRST;
+            }
             match interrupted {
                 Interrupted::Stopped => return Ok(()),
                 Interrupted::Reset(expected) => {
                     let found = self.cursor.log_id.clone();
                     return Err(BusError::LogReset { source_name: self.source, expected, found });
                 }
-                Interrupted::Bus(error) if !error.is_transient() && !matches!(error, BusError::UnknownSource(_)) => return Err(error),
+                Interrupted::Bus(error) if !error.is_transient() && !matches!(error, BusError::UnknownSource(_)) => {
+                    return Err(error);
+                }
                 Interrupted::Bus(error) => {
                     tracing::warn!(module = self.module, source = %self.source, %error, retry_in_ms = backoff.as_millis() as u64, "reading a log");
                 }
@@ -73,7 +79,8 @@ impl ReaderTask {
         }
     }
 
-    async fn read(&mut self) -> Interrupted {
+    /// Reads on until something interrupts it, and notes whether anything was committed.
+    async fn read(&mut self, progressed: &mut bool) -> Interrupted {
         let opened = self.bus.open_reader(self.module, &self.source, self.cursor.clone()).await;
         let mut reader = match opened {
             Ok(reader) => reader,
@@ -93,6 +100,7 @@ impl ReaderTask {
             if let Err(interrupted) = self.commit(work, &seen, &mut *reader).await {
                 return interrupted;
             }
+            *progressed = true;
         }
     }
 

@@ -10,6 +10,7 @@ use crate::module_log::ModuleLog;
 use crate::queue::{Job, Lanes, Wake};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// Drives a module's executor: takes what waits, runs it as one batch, then answers and wakes.
@@ -23,6 +24,8 @@ pub(crate) struct WriterTask {
     /// The end of the inbox, for those who wait for a change.
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) leading: watch::Sender<bool>,
+    /// When expired secrets were last removed: along with a batch, because nobody waits for it.
+    pub(crate) swept: Option<Instant>,
     /// Ends with this token: what waits then is still handled.
     pub(crate) drain: CancellationToken,
 }
@@ -69,7 +72,11 @@ impl WriterTask {
     /// Runs jobs to their commit, however long the database is away, then tells everybody.
     async fn batch(&mut self, mut jobs: Vec<Job>) -> Result<(), ExecutorError> {
         let replies: Vec<_> = jobs.iter_mut().map(|job| (job.work.len(), job.reply.take())).collect();
-        let work: Vec<Work> = jobs.into_iter().flat_map(|job| job.work).collect();
+        let mut work: Vec<Work> = jobs.into_iter().flat_map(|job| job.work).collect();
+        if self.swept.is_none_or(|swept| swept.elapsed() > SWEEP_EVERY) {
+            work.push(Work::SweepSecrets);
+            self.swept = Some(Instant::now());
+        }
         let started = Instant::now();
         let mut backoff = BACKOFF_FIRST;
         let result = loop {
@@ -90,8 +97,9 @@ impl WriterTask {
     }
 
     fn tell(&self, replies: Vec<(usize, Option<oneshot::Sender<Vec<Done>>>)>, result: BatchResult) {
-        self.log.push(result.log);
-        self.changes.send_replace(self.executor.writer().head().inbox_end);
+        let head = self.executor.writer().head();
+        self.log.push(result.log, head.outbox_end);
+        self.changes.send_replace(head.inbox_end);
         self.effects.push(result.effects);
         let mut done = result.done.into_iter();
         for (count, reply) in replies {

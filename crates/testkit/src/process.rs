@@ -69,6 +69,15 @@ impl Process {
         &self.args
     }
 
+    /// What it gets beside `PATH`.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.env
+    }
+
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

@@ -15,8 +15,9 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
-/// The executable under test: `pangaea`, beside the folder of the running test's executable. It is built once where it is
-/// missing, so that `cargo test -p pangaea-tests` alone works too; `cargo xtask test` has always built it.
+/// The executable under test: the one that `PANGAEA_PROGRAM` names, such as a release that is about to be shipped; else
+/// `pangaea` beside the folder of the running test's executable. That one is built once where it is missing, so that
+/// `cargo test -p pangaea-tests` alone works too; `cargo xtask test` has always built it.
 ///
 /// # Errors
 /// When it is not there and cannot be built.
@@ -39,6 +40,10 @@ pub async fn run_program(folder: &Path, args: &[&str], env: &[(String, String)])
 
 /// `target/<profile>/deps/<test>` → `target/<profile>/pangaea`.
 fn find_or_build() -> Result<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment which program to run")]
+    if let Some(named) = std::env::var_os("PANGAEA_PROGRAM") {
+        return Ok(std::path::absolute(named)?);
+    }
     let test = std::env::current_exe().context("the test does not know its own path")?;
     let profile = test.parent().and_then(Path::parent).context("the test's executable is in no target folder")?;
     let program = profile.join(format!("pangaea{}", std::env::consts::EXE_SUFFIX));

@@ -224,6 +224,16 @@ impl Store {
         Api::new(&self.provider_url)
     }
 
+    /// The arguments and the environment of the process that hosts `module`, for a second one like it.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn command_of(&self, module: &str) -> Result<(Vec<String>, Vec<(String, String)>)> {
+        let host = self.parts.iter().find(|host| host.part.hosts(module));
+        let process = &host.with_context(|| format!("no process hosts {module}"))?.process;
+        Ok((process.arguments().to_vec(), process.environment().to_vec()))
+    }
+
     /// The value of an environment variable that all processes of the store got.
     pub fn env(&self, name: &str) -> Option<&str> {
         let found = self.env.iter().rev().find(|(key, _)| key.strip_prefix("PANGAEA__") == Some(name));
@@ -337,8 +347,17 @@ impl Store {
     /// # Errors
     /// What it found.
     pub async fn verify(&self) -> Result<()> {
-        let output = self.run(&["verify", "--config", &config_file(self.placement)]).await?;
-        output.success().context("pangaea verify")?;
+        self.verify_with(&[]).await
+    }
+
+    /// The same, with more arguments.
+    ///
+    /// # Errors
+    /// What it found.
+    pub async fn verify_with(&self, more: &[&str]) -> Result<()> {
+        let (config, ledger) = (config_file(self.placement), self.ledger_file().display().to_string());
+        let args = [&["verify", "--config", &config, "--ledger", &ledger], more].concat();
+        self.run(&args).await?.success().context("pangaea verify")?;
         Ok(())
     }
 

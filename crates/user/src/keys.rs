@@ -42,7 +42,6 @@ struct Usable {
 struct Found {
     /// The newest first.
     usable: Vec<Usable>,
-    newest: Option<TokenKey>,
     /// Those whose private part is there, but sealed under another key.
     unreadable: usize,
 }
@@ -85,7 +84,7 @@ async fn renewed(edge: &Edge, vault: &Vault, now: Timestamp) -> Result<Vec<Usabl
     if lasts {
         return Ok(found.usable);
     }
-    match publish(edge, vault, found.newest.as_ref(), now).await {
+    match publish(edge, vault, now).await {
         Ok(()) => Ok(find(edge, vault, now).await?.usable),
         Err(problem) if !found.usable.is_empty() => {
             tracing::warn!(%problem, "the next signing key could not be published; the present one goes on");
@@ -97,7 +96,6 @@ async fn renewed(edge: &Edge, vault: &Vault, now: Timestamp) -> Result<Vec<Usabl
 
 async fn find(edge: &Edge, vault: &Vault, now: Timestamp) -> Result<Found, Problem> {
     let published = store::token_keys(edge.database(), now).await?;
-    let newest = published.first().cloned();
     let (mut usable, mut unreadable) = (Vec::new(), 0);
     for key in published {
         let name = secret_name(&key.key_id);
@@ -108,12 +106,12 @@ async fn find(edge: &Edge, vault: &Vault, now: Timestamp) -> Result<Found, Probl
             None => unreadable += 1,
         }
     }
-    Ok(Found { usable, newest, unreadable })
+    Ok(Found { usable, unreadable })
 }
 
-/// Makes and publishes the key after `newest`. Of several replicas that do so at once, one succeeds and all go on with its
+/// Makes and publishes the key after the newest one. Of several replicas that do so at once, one succeeds and all go on with its
 /// key, because the command's id follows from the key before.
-async fn publish(edge: &Edge, vault: &Vault, newest: Option<&TokenKey>, now: Timestamp) -> Result<(), Problem> {
+async fn publish(edge: &Edge, vault: &Vault, now: Timestamp) -> Result<(), Problem> {
     let failed = |what: &str| {
         tracing::error!(what, "a signing key could not be made");
         Problem::new(ProblemKind::Unavailable, "signing keys cannot be made at the moment").with_retry_after(5)
@@ -125,9 +123,11 @@ async fn publish(edge: &Edge, vault: &Vault, newest: Option<&TokenKey>, now: Tim
     let value = vault.secrets().seal(&name, pkcs8.as_ref())?;
     let secret = SecretRow { name, value: Some(value), expires_at: Some(not_after) };
     let command = PublishKey { key_id: pair.key_id.clone(), public_key: pair.public_key(), not_before: now, not_after };
-    let after = newest.map_or("none", |key| key.key_id.as_str());
+    // Also one that has ended: after a long stop the key to publish is still another than the first.
+    let newest = store::newest_token_key(edge.database()).await?;
+    let after = newest.map_or_else(|| "none".to_owned(), |key| key.key_id);
     let command =
-        Intent::system("/signing-keys/after", after).command_stating(&command, "the next key", vec![secret])?;
+        Intent::system("/signing-keys/after", &after).command_stating(&command, "the next key", vec![secret])?;
     let answer = edge.submit(command).await?;
     if answer.is_success() { Ok(()) } else { Err(failed("command")) }
 }
@@ -139,7 +139,7 @@ fn secret_name(key_id: &str) -> String {
 /// The newest key that everybody can know by now; before there is one, the oldest. `keys` has the newest first.
 fn choose(keys: &[Usable], now: Timestamp) -> Option<&Usable> {
     let good = || keys.iter().filter(|key| key.published.not_after > now);
-    good().find(|key| now.millis_since(key.published.not_before) >= FIRST_USE_AFTER_MS).or_else(|| good().last())
+    good().find(|key| now.millis_since(key.published.not_before) >= FIRST_USE_AFTER_MS).or_else(|| good().next_back())
 }
 
 /// A published key as a JSON Web Key (RFC 7517, RFC 8037).

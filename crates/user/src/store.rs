@@ -95,24 +95,23 @@ fn account_of(row: &Row) -> Result<AccountRead, JournalError> {
     Ok(AccountRead { account, user_key: row.get(8)? })
 }
 
+const KEY_SELECT: &str = "SELECT key_id, public_key, not_before, not_after FROM token_key";
+
 /// The published keys that are still good at `now`, the newest first.
 pub(crate) async fn token_keys(database: &Database, now: Timestamp) -> Result<Vec<TokenKey>, JournalError> {
     const KEYS_MAX: u32 = 64;
-    let sql = format!(
-        "SELECT key_id, public_key, not_before, not_after FROM token_key WHERE not_after > ? \
-         ORDER BY not_before DESC, key_id LIMIT {KEYS_MAX}"
-    );
-    let rows = database.fetch(Statement::new(sql).bind(now)).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(TokenKey {
-                key_id: row.get(0)?,
-                public_key: row.get(1)?,
-                not_before: row.get(2)?,
-                not_after: row.get(3)?,
-            })
-        })
-        .collect()
+    let sql = format!("{KEY_SELECT} WHERE not_after > ? ORDER BY not_before DESC, key_id LIMIT {KEYS_MAX}");
+    database.fetch(Statement::new(sql).bind(now)).await?.iter().map(token_key_of).collect()
+}
+
+/// The key that was published last, whether it is still good or not.
+pub(crate) async fn newest_token_key(database: &Database) -> Result<Option<TokenKey>, JournalError> {
+    let select = Statement::new(format!("{KEY_SELECT} ORDER BY not_before DESC, key_id LIMIT 1"));
+    database.fetch(select).await?.first().map(token_key_of).transpose()
+}
+
+fn token_key_of(row: &Row) -> Result<TokenKey, JournalError> {
+    Ok(TokenKey { key_id: row.get(0)?, public_key: row.get(1)?, not_before: row.get(2)?, not_after: row.get(3)? })
 }
 
 /// Breaches of what always holds between accounts, sessions and secrets; empty when all is well.

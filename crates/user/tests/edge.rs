@@ -347,6 +347,13 @@ async fn the_next_key_is_published_before_its_first_use_and_both_verify() {
     host.clock.advance_ms(8 * DAY_MS);
     let set = host.get("/.well-known/jwks.json").send().await.expect(200);
     assert_eq!(set.body["keys"].as_array().unwrap().len(), 1, "the old key has ended");
+    host.clock.advance_ms(200 * DAY_MS);
+    host.edge
+        .verifier()
+        .verify(&sign_in().await)
+        .await
+        .expect("a key of its own after a stop longer than any key's life");
+    assert_eq!(host.count("token_key").await, 3);
 }
 
 #[tokio::test]

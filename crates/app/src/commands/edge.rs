@@ -15,6 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use pangaea_kernel::{Problem, ProblemKind};
+use tokio_util::sync::CancellationToken;
 
 /// A small stand-in for the mesh's ingress: routes by path, so that a split store has one address on a laptop.
 #[derive(Args)]
@@ -61,9 +62,9 @@ pub(super) async fn run(args: EdgeArgs) -> Result<ExitCode> {
     writeln!(std::io::stdout().lock(), "the edge listens on http://{}", listener.local_addr()?)?;
     let app = axum::Router::new().fallback(forward).with_state(edge);
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let stopped = async {
-        let _ = tokio::signal::ctrl_c().await;
-    };
+    let stop = CancellationToken::new();
+    super::run::stop_on_signal(stop.clone())?;
+    let stopped = async move { stop.cancelled().await };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await.map_err(|error| anyhow!(error))?;
     Ok(ExitCode::SUCCESS)
 }

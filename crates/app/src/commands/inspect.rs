@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use pangaea_kernel::{Definition, Module};
 use pangaea_runtime::config::{BusKind, Config};
@@ -55,12 +55,7 @@ pub(super) fn check(args: &ConfigArgs) -> Result<ExitCode> {
     let modules = offline_modules(&config)?;
     let definitions = definitions(&modules);
     let known: Vec<&str> = definitions.iter().map(|definition| definition.name()).collect();
-    let wanted = &config.runtime.modules;
-    if let Some(unknown) = wanted.iter().find(|name| *name != "*" && !known.contains(&name.as_str())) {
-        bail!("runtime.modules names {unknown:?}; this binary has {}", known.join(", "));
-    }
-    let all = wanted.is_empty() || wanted.iter().any(|name| name == "*");
-    let hosted: Vec<&str> = known.into_iter().filter(|name| all || wanted.iter().any(|wanted| wanted == name)).collect();
+    let hosted = config.hosted(&known)?;
     let mut faults: Vec<String> = definitions.iter().flat_map(|definition| definition.faults().to_vec()).collect();
     faults.extend(Topology::from_definitions(&definitions).faults(&hosted, config.bus.kind == BusKind::Memory));
     for definition in &definitions {

@@ -1,10 +1,13 @@
 //! The command line. Every subcommand is a file of its own; this one only names them.
 
+mod bench;
 mod edge;
 mod inspect;
+mod load;
 mod run;
 mod simulate;
 mod user;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +49,13 @@ enum Command {
     Import(Import),
     /// Place a real shop's invoices through the HTTP API
     PlaceInvoices(retail::place::PlaceArgs),
+    /// Check the invariants of a stopped or a live store
+    Verify(verify::VerifyArgs),
+    /// Place orders at a given rate, or as fast as the store takes them
+    Load(load::LoadArgs),
+    /// Measure a store on this machine
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Serve the payment provider simulator
     SimulateProvider(simulate::SimulateArgs),
     /// Manage accounts
@@ -98,6 +108,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Openapi(args) => inspect::openapi(&args),
         Command::Import(Import::OnlineRetail(args)) => retail::import::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::PlaceInvoices(args) => retail::place::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
+        Command::Load(args) => load::run(args).await,
+        Command::Bench(command) => bench::run(command).await,
         Command::SimulateProvider(args) => simulate::run(args).await,
         Command::User(command) => user::run(command).await,
         Command::Edge(args) => edge::run(args).await,

@@ -37,18 +37,20 @@ pub(super) async fn run(args: RunArgs) -> Result<ExitCode> {
     let outside = Outside { provider_url: provider.url.clone(), may_write: true };
     let Catalogue { modules, user } = catalogue::build(&config, &outside)?;
     let render = Arc::new(move || telemetry.render_metrics());
-    let host = Host::build(config.clone(), modules, Arc::new(SystemClock), render).await?;
-
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let embedded = provider.is_embedded();
-    let outcome = host.run(shutdown, |started| announce(&config, user, started, embedded)).await;
+    let outcome = match Host::build(config.clone(), modules, Arc::new(SystemClock), render).await {
+        Ok(host) => host.run(shutdown, |started| announce(&config, user, started, embedded)).await,
+        Err(error) => Err(error),
+    };
     provider.stop().await;
     outcome?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
+/// Cancels the token at SIGTERM or Ctrl-C.
+pub(super) fn stop_on_signal(shutdown: CancellationToken) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     tokio::spawn(async move {

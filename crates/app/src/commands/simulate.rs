@@ -33,12 +33,7 @@ pub(super) async fn run(args: SimulateArgs) -> Result<ExitCode> {
     let simulator = Simulator::bind(config).await?;
     writeln!(std::io::stdout().lock(), "the provider simulator listens on http://{}", simulator.addr())?;
     let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stopping.cancel();
-        }
-    });
+    super::run::stop_on_signal(stop.clone())?;
     simulator.run(stop).await.context("the simulator has stopped")?;
     Ok(ExitCode::SUCCESS)
 }

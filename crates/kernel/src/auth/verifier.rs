@@ -45,7 +45,8 @@ impl TokenVerifier {
             Err(JwtError::UnknownKey(_)) if self.may_look_up() => {
                 self.load().await.map_err(|error| {
                     tracing::warn!(%error, "token keys cannot be read");
-                    Problem::new(ProblemKind::Unavailable, "the token cannot be checked at the moment").with_retry_after(1)
+                    Problem::new(ProblemKind::Unavailable, "the token cannot be checked at the moment")
+                        .with_retry_after(1)
                 })?;
                 self.check(token)
             }
@@ -66,7 +67,8 @@ impl TokenVerifier {
     fn may_look_up(&self) -> bool {
         let now = self.clock.now();
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = keys.looked_up_at.is_none_or(|last| now.millis_since(last) >= UNKNOWN_FOR_MS) || keys.known.is_empty();
+        let due =
+            keys.looked_up_at.is_none_or(|last| now.millis_since(last) >= UNKNOWN_FOR_MS) || keys.known.is_empty();
         if due {
             keys.looked_up_at = Some(now);
         }
@@ -74,7 +76,8 @@ impl TokenVerifier {
     }
 
     async fn load(&self) -> Result<(), pangaea_journal::JournalError> {
-        let sql = format!("SELECT key_id, public_key, not_after FROM token_key ORDER BY not_after DESC LIMIT {KEYS_MAX}");
+        let sql =
+            format!("SELECT key_id, public_key, not_after FROM token_key ORDER BY not_after DESC LIMIT {KEYS_MAX}");
         let mut known = HashMap::new();
         for row in self.database.fetch(Statement::new(sql)).await? {
             let public_key = from_base64url(&row.get::<String>(1)?).unwrap_or_default();

@@ -38,7 +38,12 @@ pub(super) struct Batch {
 // === impl Executor: the parts of a batch ===
 
 impl Executor {
-    pub(super) async fn fire_timers(&mut self, batch: &mut Batch, now: Timestamp, timers_max: usize) -> Result<(), Abort> {
+    pub(super) async fn fire_timers(
+        &mut self,
+        batch: &mut Batch,
+        now: Timestamp,
+        timers_max: usize,
+    ) -> Result<(), Abort> {
         let due = self.cx.writer.timers_due(now, timers_max).await?;
         let all = due.len() < timers_max;
         batch.next_timer = if all { self.cx.writer.next_timer_after(now).await? } else { Some(now) };
@@ -106,7 +111,7 @@ impl Executor {
 
     /// `None` when the range follows this module's cursor for the source.
     fn follows(&self, batch: &Batch, source: &str, log_id: &str, after: u64, position: u64) -> Option<Done> {
-        let Some(cursor) = batch.cursors.get(source).or_else(|| self.cursors.get(source)) else {
+        let Some(cursor) = batch.cursors.get(source).or_else(|| self.state.cursors.get(source)) else {
             return (after > 0).then_some(Done::Gap { expected_after: 0 });
         };
         if cursor.log_id != log_id {
@@ -118,7 +123,14 @@ impl Executor {
         (after > cursor.position).then_some(Done::Gap { expected_after: cursor.position })
     }
 
-    pub(super) fn move_cursor(&mut self, batch: &mut Batch, source: &str, log_id: &str, position: u64, message_id: &str) {
+    pub(super) fn move_cursor(
+        &mut self,
+        batch: &mut Batch,
+        source: &str,
+        log_id: &str,
+        position: u64,
+        message_id: &str,
+    ) {
         let row = CursorRow {
             reader: self.cx.definition.name().to_owned(),
             source: source.to_owned(),
@@ -131,7 +143,8 @@ impl Executor {
     }
 
     pub(super) fn try_again(&mut self, batch: &mut Batch, effect_id: &str, expires_at: Timestamp) -> Done {
-        let current = batch.effects.iter().rev().find(|row| row.id == effect_id).or_else(|| self.effects.get(effect_id));
+        let current =
+            batch.effects.iter().rev().find(|row| row.id == effect_id).or_else(|| self.state.effects.get(effect_id));
         let Some(row) = current else { return Done::Tried(None) };
         let row = EffectRow { tries: row.tries + 1, try_expires_at: expires_at, ..row.clone() };
         self.cx.writer.write_effect(row.clone());
@@ -178,7 +191,7 @@ impl Executor {
 
     /// Whether the input needs no handler: a repeat, out of its place, or parked behind a dead letter.
     fn admit(&mut self, batch: &mut Batch, input: &Input, now: Timestamp) -> Result<Option<Done>, Abort> {
-        let parked = self.parked.contains_key(&input.key) || batch.parked.contains(&input.key);
+        let parked = self.state.parked.contains_key(&input.key) || batch.parked.contains(&input.key);
         match &input.kind {
             InputKind::Command { fingerprint } => {
                 if let Some((first, answer)) = batch.answers.get(&input.id) {
@@ -195,7 +208,7 @@ impl Executor {
             }
             InputKind::EffectResult { effect_id } => {
                 let ended = batch.effects_ended.contains(effect_id);
-                if ended || !self.effects.contains_key(effect_id) {
+                if ended || !self.state.effects.contains_key(effect_id) {
                     return Ok(Some(Done::Duplicate));
                 }
                 self.cx.writer.end_effect(effect_id);
@@ -204,7 +217,8 @@ impl Executor {
             InputKind::Timer | InputKind::Settings => {}
         }
         if parked && input.kind != InputKind::Settings {
-            let letter = self.dead_letter(input, DeadLetterState::Parked, "waits behind a dead letter of its key", 0, now)?;
+            let letter =
+                self.dead_letter(input, DeadLetterState::Parked, "waits behind a dead letter of its key", 0, now)?;
             self.cx.writer.write_dead_letter(letter);
             batch.parked.push(input.key.clone());
             return Ok(Some(Done::Dead));
@@ -224,7 +238,8 @@ impl Executor {
             return Err(Failure::poison(format!("there is no handler for {}", input.subject)));
         };
         let outcome = AssertUnwindSafe(run(&mut self.cx, &input.payload)).catch_unwind().await;
-        let answer = outcome.map_err(|panic| Failure::poison(format!("the handler panicked: {}", panic_text(&*panic))))??;
+        let answer =
+            outcome.map_err(|panic| Failure::poison(format!("the handler panicked: {}", panic_text(&*panic))))??;
         match self.cx.outputs.fault.take() {
             Some(fault) => Err(Failure::Poison(fault)),
             None => Ok(answer),
@@ -308,7 +323,11 @@ fn parked_answer() -> Answer {
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 impl From<JournalError> for Abort {

@@ -13,7 +13,13 @@ use crate::{Answer, Input, InputKind, Problem, ProblemKind};
 
 impl Executor {
     /// Takes a failing input out of the way: a dead letter, in the transaction that moves the cursor behind it.
-    pub(super) async fn bury(&mut self, input: &Input, reason: &str, attempts: u32, now: Timestamp) -> Result<BatchResult, ExecutorError> {
+    pub(super) async fn bury(
+        &mut self,
+        input: &Input,
+        reason: &str,
+        attempts: u32,
+        now: Timestamp,
+    ) -> Result<BatchResult, ExecutorError> {
         tracing::error!(
             module = self.cx.definition.name(), subject = %input.subject, key = %input.key, id = %input.id, attempts, reason,
             "dead letter"
@@ -33,7 +39,7 @@ impl Executor {
         now: Timestamp,
     ) -> Result<BatchResult, Abort> {
         self.cx.writer.begin().await?;
-        let mut batch = Batch { next_timer: self.next_timer, ..Batch::default() };
+        let mut batch = Batch { next_timer: self.state.next_timer, ..Batch::default() };
         match &input.kind {
             InputKind::Delivery { source, log_id, position, .. } => {
                 self.move_cursor(&mut batch, source, log_id, *position, &input.id);
@@ -47,7 +53,10 @@ impl Executor {
         }
         let done = if input.is_command() {
             // A caller is there to be told; nothing is lost by forgetting the command, and a repeat may succeed.
-            Done::Answered(Answer::from(Problem::new(ProblemKind::Internal, "this request could not be handled; it has been logged")))
+            Done::Answered(Answer::from(Problem::new(
+                ProblemKind::Internal,
+                "this request could not be handled; it has been logged",
+            )))
         } else {
             let letter = self.dead_letter(input, DeadLetterState::Dead, reason, attempts, now)?;
             self.cx.writer.write_dead_letter(letter);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use pangaea_contracts::{Envelope, Timestamp};
-use pangaea_journal::{CursorRow, EffectRow, JournalError, TimerRow, Writer};
+use pangaea_journal::{CursorRow, Database, EffectRow, JournalError, TimerRow, Writer};
 
 use self::batch::{Abort, Batch};
 use crate::outputs::Outputs;
@@ -16,6 +16,8 @@ use crate::{Answer, Cx, Definition, Input, InputKind};
 const ATTEMPTS_MAX: u32 = 3;
 /// After an unclean stop, this many inputs run alone with their attempts recorded: at least one full batch.
 const CAREFUL_INPUTS: u32 = 256;
+/// Dead letters whose keys are known at a start, at most; a module with more needs an operator first.
+const DEAD_LETTERS_MAX: usize = 100_000;
 /// Timers taken into one batch, at most.
 const TIMERS_PER_BATCH: usize = 64;
 
@@ -25,26 +27,48 @@ const TIMERS_PER_BATCH: usize = 64;
 /// alone, which is safe because handlers are deterministic.
 pub struct Executor {
     cx: Cx,
+    state: State,
+    /// The connection broke: what is in `state` may lie behind the database.
+    stale: bool,
+    /// Effects whose commit was not told to anybody yet.
+    unsent: Vec<EffectRow>,
+    careful_left: u32,
+    code_version: String,
+}
+
+/// What the database says, kept in memory because there is one writer.
+struct State {
     cursors: BTreeMap<String, CursorRow>,
     /// Keys with dead letters, and how many.
     parked: HashMap<String, u32>,
     /// Effects without a result.
     effects: HashMap<String, EffectRow>,
     next_timer: Option<Timestamp>,
-    careful_left: u32,
-    code_version: String,
 }
 
 /// One thing for the writer to do.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "almost every piece of work is an input, so a box would only add an allocation"
+)]
 pub enum Work {
     Input(Input),
     /// Everything in a source's log up to here was not for this reader.
-    Advance { source: String, log_id: String, after: u64, position: u64, message_id: String },
+    Advance {
+        source: String,
+        log_id: String,
+        after: u64,
+        position: u64,
+        message_id: String,
+    },
     /// Another try of an effect begins; it is recorded before the call.
-    Try { effect_id: String, expires_at: Timestamp },
-    /// Secrets to write or remove outside any input, e.g. expired ones.
-    Secrets(Vec<pangaea_journal::SecretRow>),
+    Try {
+        effect_id: String,
+        expires_at: Timestamp,
+    },
+    /// Remove the secrets that have expired.
+    SweepSecrets,
 }
 
 /// What became of one piece of work.
@@ -57,9 +81,13 @@ pub enum Done {
     /// Became a dead letter, or waits behind one.
     Dead,
     /// The delivery does not follow the cursor: read again from the cursor.
-    Gap { expected_after: u64 },
+    Gap {
+        expected_after: u64,
+    },
     /// The source's log is another history than the one this cursor is of.
-    LogReset { expected: String },
+    LogReset {
+        expected: String,
+    },
     Tried(Option<EffectRow>),
 }
 
@@ -98,22 +126,13 @@ impl BatchResult {
     }
 }
 
-// === impl Executor ===
+// === impl State ===
 
-impl Executor {
-    /// Takes over a module's state from its writer.
-    ///
-    /// # Errors
-    /// When the journal cannot be read, or the settings are not of the module's type.
-    pub async fn new(
-        writer: Writer,
-        definition: Arc<Definition>,
-        code_version: &str,
-    ) -> Result<Self, JournalError> {
-        let database = writer.database().clone();
+impl State {
+    async fn load(database: &Database) -> Result<Self, JournalError> {
         let cursors = database.cursors().await?.into_iter().map(|row| (row.source.clone(), row)).collect();
         let mut parked = HashMap::new();
-        for letter in database.dead_letters(100_000).await? {
+        for letter in database.dead_letters(DEAD_LETTERS_MAX).await? {
             *parked.entry(letter.key).or_insert(0) += 1;
         }
         let mut effects: HashMap<String, EffectRow> = HashMap::new();
@@ -124,7 +143,20 @@ impl Executor {
             after.clone_from(&last.id);
             effects.extend(page.into_iter().map(|row| (row.id.clone(), row)));
         }
-        let next_timer = database.next_timer().await?;
+        Ok(Self { cursors, parked, effects, next_timer: database.next_timer().await? })
+    }
+}
+
+// === impl Executor ===
+
+impl Executor {
+    /// Takes over a module's state from its writer.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or the settings are not of the module's type.
+    pub async fn new(writer: Writer, definition: Arc<Definition>, code_version: &str) -> Result<Self, JournalError> {
+        let database = writer.database().clone();
+        let state = State::load(&database).await?;
         let careful_left = if writer.head().previous_stop_clean { 0 } else { CAREFUL_INPUTS };
         let stored = SettingsRow::stored(&database).await?;
         let value = stored.unwrap_or_else(|| definition.default_settings().clone());
@@ -137,7 +169,8 @@ impl Executor {
             input: Input::nothing(),
             outputs: Outputs::default(),
         };
-        Ok(Self { cx, cursors, parked, effects, next_timer, careful_left, code_version: code_version.to_owned() })
+        let code_version = code_version.to_owned();
+        Ok(Self { cx, state, stale: false, unsent: Vec::new(), careful_left, code_version })
     }
 
     pub fn writer(&self) -> &Writer {
@@ -146,25 +179,25 @@ impl Executor {
 
     /// How far this module has read `source`.
     pub fn cursor(&self, source: &str) -> Option<&CursorRow> {
-        self.cursors.get(source)
+        self.state.cursors.get(source)
     }
 
     pub fn cursors(&self) -> impl Iterator<Item = &CursorRow> {
-        self.cursors.values()
+        self.state.cursors.values()
     }
 
     /// When [`Executor::run`] should be called next even if no work has come.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.next_timer
+        self.state.next_timer
     }
 
     /// Effects without a result: performed again after a start.
     pub fn effects(&self) -> impl Iterator<Item = &EffectRow> {
-        self.effects.values()
+        self.state.effects.values()
     }
 
     pub fn dead_letters(&self) -> u32 {
-        self.parked.values().sum()
+        self.state.parked.values().sum()
     }
 
     /// Notes a clean stop and gives the connection back.
@@ -180,16 +213,19 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError::Transient`]: nothing was committed, try the same work again. [`ExecutorError::Fatal`]: stop.
     pub async fn run(&mut self, work: &[Work], now: Timestamp) -> Result<BatchResult, ExecutorError> {
+        if self.stale {
+            self.reload().await.map_err(ExecutorError::Transient)?;
+        }
         let now = now.max(self.cx.writer.head().last_time);
         if self.careful_left > 0 {
             self.careful_left = self.careful_left.saturating_sub(work.len().max(1) as u32);
-            return self.run_singly(work, now, true).await;
+            return self.run_singly(work, now, true).await.map(|result| self.with_unsent(result));
         }
         match self.attempt(work, now, TIMERS_PER_BATCH).await {
-            Ok(result) => Ok(result),
+            Ok(result) => Ok(self.with_unsent(result)),
             Err(Abort::Journal(JournalError::Constraint(_)) | Abort::Poison(_)) => {
                 self.undo().await?;
-                self.run_singly(work, now, false).await
+                self.run_singly(work, now, false).await.map(|result| self.with_unsent(result))
             }
             Err(Abort::Journal(error)) => Err(self.give_back(error).await),
         }
@@ -199,21 +235,50 @@ impl Executor {
     async fn run_singly(&mut self, work: &[Work], now: Timestamp, record: bool) -> Result<BatchResult, ExecutorError> {
         let mut result = BatchResult::default();
         for _ in 0..TIMERS_PER_BATCH {
-            if self.next_timer.is_none_or(|due| due > now) {
+            if self.state.next_timer.is_none_or(|due| due > now) {
                 break;
             }
-            let fired = self.run_one_alone(None, now, record).await?;
+            let fired = self.run_one_alone(None, now, record).await;
+            let fired = self.keeping(&mut result, fired)?;
             result.absorb(BatchResult { done: Vec::new(), ..fired });
         }
         for one in work {
-            let part = self.run_one_alone(Some(one.clone()), now, record).await?;
+            let part = self.run_one_alone(Some(one.clone()), now, record).await;
+            let part = self.keeping(&mut result, part)?;
             result.absorb(part);
         }
         Ok(result)
     }
 
+    /// When a part fails, the effects of the parts that were committed before it are told with the next batch.
+    fn keeping<T>(&mut self, before: &mut BatchResult, part: Result<T, ExecutorError>) -> Result<T, ExecutorError> {
+        if part.is_err() {
+            self.unsent.append(&mut before.effects);
+        }
+        part
+    }
+
+    fn with_unsent(&mut self, mut result: BatchResult) -> BatchResult {
+        result.effects.append(&mut self.unsent);
+        result
+    }
+
+    /// Reads again what the database holds: a commit whose answer was lost may have happened.
+    async fn reload(&mut self) -> Result<(), JournalError> {
+        let before = std::mem::replace(&mut self.state, State::load(&self.cx.writer.database().clone()).await?);
+        let is_new = |row: &&EffectRow| !before.effects.contains_key(&row.id);
+        self.unsent.extend(self.state.effects.values().filter(is_new).cloned());
+        self.stale = false;
+        Ok(())
+    }
+
     /// `None` stands for the first timer that is due.
-    async fn run_one_alone(&mut self, one: Option<Work>, now: Timestamp, record: bool) -> Result<BatchResult, ExecutorError> {
+    async fn run_one_alone(
+        &mut self,
+        one: Option<Work>,
+        now: Timestamp,
+        record: bool,
+    ) -> Result<BatchResult, ExecutorError> {
         let work: Vec<Work> = one.into_iter().collect();
         let input = match work.first() {
             Some(Work::Input(input)) => Some(input.clone()),
@@ -261,8 +326,8 @@ impl Executor {
     /// One transaction over all of `work`.
     async fn attempt(&mut self, work: &[Work], now: Timestamp, timers_max: usize) -> Result<BatchResult, Abort> {
         self.cx.writer.begin().await?;
-        let mut batch = Batch { next_timer: self.next_timer, ..Batch::default() };
-        if timers_max > 0 && self.next_timer.is_some_and(|due| due <= now) {
+        let mut batch = Batch { next_timer: self.state.next_timer, ..Batch::default() };
+        if timers_max > 0 && self.state.next_timer.is_some_and(|due| due <= now) {
             self.fire_timers(&mut batch, now, timers_max).await?;
         }
         self.look_up_commands(&mut batch, work).await?;
@@ -274,8 +339,8 @@ impl Executor {
                     self.advance(&mut batch, source, log_id, *after, *position, message_id)
                 }
                 Work::Try { effect_id, expires_at } => self.try_again(&mut batch, effect_id, *expires_at),
-                Work::Secrets(rows) => {
-                    rows.iter().cloned().for_each(|row| self.cx.writer.write_secret(row));
+                Work::SweepSecrets => {
+                    self.cx.writer.remove_expired_secrets(now);
                     Done::Handled
                 }
             };
@@ -287,17 +352,17 @@ impl Executor {
 
     /// Takes over what the transaction has made true.
     fn committed(&mut self, batch: Batch, log: Vec<Arc<Envelope>>) -> BatchResult {
-        self.cursors.extend(batch.cursors);
+        self.state.cursors.extend(batch.cursors);
         for key in batch.parked {
-            *self.parked.entry(key).or_insert(0) += 1;
+            *self.state.parked.entry(key).or_insert(0) += 1;
         }
         for row in &batch.effects {
-            self.effects.insert(row.id.clone(), row.clone());
+            self.state.effects.insert(row.id.clone(), row.clone());
         }
         for id in &batch.effects_ended {
-            self.effects.remove(id);
+            self.state.effects.remove(id);
         }
-        self.next_timer = batch.next_timer;
+        self.state.next_timer = batch.next_timer;
         let tried = |row: &EffectRow| row.tries == 1;
         BatchResult {
             done: batch.done,
@@ -322,7 +387,10 @@ impl Executor {
         }
         let repaired = match self.cx.writer.rollback().await {
             Ok(()) => Ok(()),
-            Err(_) => self.cx.writer.reconnect().await,
+            Err(_) => {
+                self.stale = true;
+                self.cx.writer.reconnect().await
+            }
         };
         match repaired {
             Err(superseded @ JournalError::Superseded { .. }) => ExecutorError::Fatal(superseded),

@@ -1,7 +1,7 @@
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header;
 use axum::http::request::Parts;
-use axum::body::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::{Problem, ProblemKind};
@@ -22,7 +22,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let content_type =
+            request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         if essence != "application/json" && !essence.ends_with("+json") {
             return Err(Problem::new(ProblemKind::UnsupportedMediaType, "send Content-Type: application/json"));
@@ -52,7 +53,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Problem::new(ProblemKind::MalformedRequest, format!("the body is not JSON: {inner}"))
         }
     })?;
-    reader.end().map_err(|error| Problem::new(ProblemKind::MalformedRequest, format!("after the JSON value: {error}")))?;
+    reader
+        .end()
+        .map_err(|error| Problem::new(ProblemKind::MalformedRequest, format!("after the JSON value: {error}")))?;
     Ok(value)
 }
 
@@ -74,9 +77,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(value) = Query::from_request_parts(parts, state)
-            .await
-            .map_err(|rejection| Problem::new(ProblemKind::MalformedRequest, format!("the query string: {}", rejection.body_text())))?;
+        let Query(value) = Query::from_request_parts(parts, state).await.map_err(|rejection| {
+            Problem::new(ProblemKind::MalformedRequest, format!("the query string: {}", rejection.body_text()))
+        })?;
         Ok(Self(value))
     }
 }

@@ -19,7 +19,8 @@ pub fn not_modified(headers: &HeaderMap, version: i64) -> bool {
 /// # Errors
 /// 428 without the header, 412 when it holds nothing that was ever a tag here.
 pub fn require_match(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    let missing = || Problem::new(ProblemKind::PreconditionRequired, "read the thing first and send its ETag as If-Match");
+    let missing =
+        || Problem::new(ProblemKind::PreconditionRequired, "read the thing first and send its ETag as If-Match");
     let value = headers.get(header::IF_MATCH).ok_or_else(missing)?.to_str().unwrap_or("").trim();
     if value == "*" {
         return Ok(None);

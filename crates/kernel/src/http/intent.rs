@@ -33,8 +33,8 @@ impl Intent {
     /// # Errors
     /// When the message cannot be written as JSON.
     pub fn command<M: Message>(&self, message: &M, secrets: Vec<SecretRow>) -> Result<Input, Problem> {
-        let payload = serde_json::to_string(message)
-            .map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?;
+        let payload =
+            serde_json::to_string(message).map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?;
         self.command_with(message, payload, None, secrets)
     }
 
@@ -43,9 +43,14 @@ impl Intent {
     ///
     /// # Errors
     /// When the message cannot be written as JSON.
-    pub fn command_stating<M: Message>(&self, message: &M, stated: &str, secrets: Vec<SecretRow>) -> Result<Input, Problem> {
-        let payload = serde_json::to_string(message)
-            .map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?;
+    pub fn command_stating<M: Message>(
+        &self,
+        message: &M,
+        stated: &str,
+        secrets: Vec<SecretRow>,
+    ) -> Result<Input, Problem> {
+        let payload =
+            serde_json::to_string(message).map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?;
         self.command_with(message, payload, Some(stated), secrets)
     }
 
@@ -57,7 +62,8 @@ impl Intent {
         secrets: Vec<SecretRow>,
     ) -> Result<Input, Problem> {
         let key = self.key.clone().unwrap_or_else(random_key);
-        let scope = [self.actor.subject.as_bytes(), self.method.as_str().as_bytes(), self.path.as_bytes(), key.as_bytes()];
+        let scope =
+            [self.actor.subject.as_bytes(), self.method.as_str().as_bytes(), self.path.as_bytes(), key.as_bytes()];
         let id = format!("cmd_{}", digest_text(&scope, 26));
         let fingerprint = digest_text(&[M::SUBJECT.as_bytes(), stated.unwrap_or(&payload).as_bytes()], 26);
         Ok(Input {
@@ -113,7 +119,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Intent {
         };
         let key = idempotency_key(&parts.headers)?;
         if key.is_none() && parts.method == Method::POST {
-            let detail = "send an Idempotency-Key header: any text of at most 255 characters that you use for this request only";
+            let detail =
+                "send an Idempotency-Key header: any text of at most 255 characters that you use for this request only";
             return Err(Problem::new(ProblemKind::IdempotencyKeyMissing, detail));
         }
         let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned);

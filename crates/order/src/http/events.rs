@@ -58,7 +58,9 @@ pub(super) async fn events(
 fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {
     let Some(value) = headers.get("last-event-id") else { return Ok(0) };
     let number = value.to_str().ok().and_then(|text| text.trim().parse::<i64>().ok()).filter(|number| *number >= 0);
-    number.ok_or_else(|| Problem::new(ProblemKind::MalformedRequest, "Last-Event-ID is the number of an entry of this timeline"))
+    number.ok_or_else(|| {
+        Problem::new(ProblemKind::MalformedRequest, "Last-Event-ID is the number of an entry of this timeline")
+    })
 }
 
 /// Follows one order's timeline.

@@ -6,9 +6,9 @@ mod orders;
 mod refunds;
 mod wait;
 
+use pangaea_contracts::OrderId;
 use pangaea_kernel::http::{Caller, Edge};
 use pangaea_kernel::{Problem, ProblemKind};
-use pangaea_contracts::OrderId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -32,5 +32,6 @@ async fn reached(edge: &Edge, caller: &Caller, id: &OrderId) -> Result<OrderRow,
 }
 
 fn staff_only(pointer: &str, what: &str) -> Problem {
-    Problem::new(ProblemKind::Forbidden, format!("only staff may {what}")).with_field(pointer, format!("only staff may {what}"))
+    Problem::new(ProblemKind::Forbidden, format!("only staff may {what}"))
+        .with_field(pointer, format!("only staff may {what}"))
 }

@@ -234,7 +234,7 @@ async fn or_settled(edge: &Edge, intent: &Intent, answer: Answer) -> Result<Resp
     loop {
         let order = store::order(edge.database(), &id).await?;
         if let Some(order) = order.filter(|order| order.state.is_settled()) {
-            return Ok(applied(seconds, shown(StatusCode::OK, &order)));
+            return Ok(applied(seconds, &answer, shown(StatusCode::OK, &order)));
         }
         if !wait.changed().await {
             return Ok(answer.into_response());
@@ -320,7 +320,11 @@ impl ListParams {
 
     /// The filters, for the link to the next page.
     fn query(&self) -> String {
-        let filters = [("customer_id", &self.customer_id), ("customer_reference", &self.customer_reference), ("state", &self.state)];
+        let filters = [
+            ("customer_id", &self.customer_id),
+            ("customer_reference", &self.customer_reference),
+            ("state", &self.state),
+        ];
         let given = filters.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value)));
         given.map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect::<Vec<_>>().join("&")
     }

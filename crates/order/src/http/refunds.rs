@@ -143,7 +143,7 @@ async fn or_settled(edge: &Edge, intent: &Intent, answer: Answer) -> Result<Resp
         let refund = store::refund(edge.database(), &id).await?;
         let settled = |refund: &RefundRow| refund.state != RefundState::Pending;
         if let Some(refund) = refund.filter(settled) {
-            return Ok(applied(seconds, (StatusCode::OK, Json(RefundView::from(&refund)))));
+            return Ok(applied(seconds, &answer, (StatusCode::OK, Json(RefundView::from(&refund)))));
         }
         if !wait.changed().await {
             return Ok(answer.into_response());

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use pangaea_kernel::Answer;
 use pangaea_kernel::http::Edge;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -10,6 +11,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// after every commit of others.
 const PAUSE_MS_MIN: u64 = 4;
 const PAUSE_MS_MAX: u64 = 128;
+/// Set on the answer to a repeat of an earlier command.
+const REPLAYED: &str = "idempotent-replayed";
 
 /// Waits for the module's commits, up to a deadline.
 pub(super) struct Wait {
@@ -41,11 +44,14 @@ impl Wait {
     }
 }
 
-/// Says that the wait was honoured (RFC 7240).
-pub(super) fn applied(seconds: u32, response: impl IntoResponse) -> Response {
-    let mut response = response.into_response();
+/// What `answer` has become in the meantime, saying that the wait was honoured (RFC 7240), and that it is a repeat's where it is.
+pub(super) fn applied(seconds: u32, answer: &Answer, settled: impl IntoResponse) -> Response {
+    let mut response = settled.into_response();
     if let Ok(value) = HeaderValue::try_from(format!("wait={seconds}")) {
         response.headers_mut().insert(HeaderName::from_static("preference-applied"), value);
+    }
+    if answer.headers.iter().any(|(name, _)| name == REPLAYED) {
+        response.headers_mut().insert(HeaderName::from_static(REPLAYED), HeaderValue::from_static("true"));
     }
     response
 }

@@ -3,9 +3,7 @@ use pangaea_contracts::payment::{ActionRequired, Authorize, Authorized, Declined
 use pangaea_kernel::{Cx, Failure, Outcome, Performed};
 
 use super::{book, end_flight, go_on, known, money, reconcile_later, save, stop_watching, tell};
-use crate::domain::{
-    AuthorizeReply, InFlight, State, VoidStage, check_amount, declined, outcome_unknown, owner_of,
-};
+use crate::domain::{AuthorizeReply, InFlight, State, VoidStage, check_amount, declined, outcome_unknown, owner_of};
 use crate::effects::{ActionPoll, AuthorizeIntent};
 use crate::ledger::TransferKind;
 use crate::provider::{ProviderStatus, Receipt};
@@ -35,13 +33,7 @@ fn begin(cx: &mut Cx, command: Authorize) -> Result<(), Failure> {
     if let Some(row) = payment.open(TransferKind::Authorize, amount.amount, now) {
         cx.put(row);
     }
-    let effect = AuthorizeIntent {
-        order_id: payment.order_id.clone(),
-        payment_id: payment.payment_id.clone(),
-        provider_key: None,
-        amount,
-        payment_token,
-    };
+    let effect = AuthorizeIntent { order_id: payment.order_id.clone(), provider_key: None, amount, payment_token };
     payment.authorizing.0.key = Some(cx.perform(&effect));
     payment.in_flight = Some(InFlight::Authorize);
     save(cx, payment);

@@ -26,7 +26,8 @@ pub(crate) async fn reconcile(cx: &mut Cx, timer: Reconcile) -> Result<(), Failu
 pub(crate) async fn query_done(cx: &mut Cx, result: Performed<QueryOperation>) -> Result<(), Failure> {
     let mut payment = known(cx, &result.effect.order_id).await?;
     let asked = result.effect.asked;
-    let still_open = open_question(&payment).is_some_and(|(open, key)| open == asked && key == result.effect.provider_key);
+    let still_open =
+        open_question(&payment).is_some_and(|(open, key)| open == asked && key == result.effect.provider_key);
     if !still_open {
         return Ok(());
     }

@@ -86,12 +86,7 @@ pub async fn balances(database: &Database) -> Result<Vec<Balance>, JournalError>
     let rows = database.fetch(Statement::new(sql)).await?;
     rows.iter()
         .map(|row| {
-            Ok(Balance {
-                currency: row.get(0)?,
-                authorized: row.get(1)?,
-                captured: row.get(2)?,
-                refunded: row.get(3)?,
-            })
+            Ok(Balance { currency: row.get(0)?, authorized: row.get(1)?, captured: row.get(2)?, refunded: row.get(3)? })
         })
         .collect()
 }

@@ -39,7 +39,8 @@ pub async fn verify(database: &Database) -> Result<Vec<String>, JournalError> {
 /// # Errors
 /// When the database cannot be read.
 pub async fn totals(database: &Database, after: &str, limit: u32) -> Result<Vec<OrderTotals>, JournalError> {
-    let sql = "SELECT order_id, state, held, captured, refunded FROM payment WHERE order_id > ? ORDER BY order_id LIMIT ?";
+    let sql =
+        "SELECT order_id, state, held, captured, refunded FROM payment WHERE order_id > ? ORDER BY order_id LIMIT ?";
     let rows = database.fetch(Statement::new(sql).bind(after).bind(i64::from(limit))).await?;
     rows.iter()
         .map(|row| {
@@ -62,31 +63,58 @@ const CHECKS: &[(&str, Say)] = &[
         Ok(format!("ledger: the accounts of {} sum to {}, not to zero", row.get::<String>(0)?, row.get::<i64>(1)?))
     }),
     (REFUNDED_TOO_MUCH, |row| {
-        Ok(format!("ledger: {} of {} was refunded of {} captured", row.get::<i64>(2)?, row.get::<String>(0)?, row.get::<i64>(1)?))
+        Ok(format!(
+            "ledger: {} of {} was refunded of {} captured",
+            row.get::<i64>(2)?,
+            row.get::<String>(0)?,
+            row.get::<i64>(1)?
+        ))
     }),
     (DIFFERS, |row| {
-        Ok(format!("payment of {}: the row says held {}, captured {}, refunded {}; the ledger says {}, {}, {}",
-            row.get::<String>(0)?, row.get::<i64>(1)?, row.get::<i64>(2)?, row.get::<i64>(3)?,
-            row.get::<i64>(4)?, row.get::<i64>(5)?, row.get::<i64>(6)?))
+        Ok(format!(
+            "payment of {}: the row says held {}, captured {}, refunded {}; the ledger says {}, {}, {}",
+            row.get::<String>(0)?,
+            row.get::<i64>(1)?,
+            row.get::<i64>(2)?,
+            row.get::<i64>(3)?,
+            row.get::<i64>(4)?,
+            row.get::<i64>(5)?,
+            row.get::<i64>(6)?
+        ))
     }),
     (PENDING_DIFFERS, |row| {
-        Ok(format!("payment of {}: {} is pending to be refunded, its refunds say {}",
-            row.get::<String>(0)?, row.get::<i64>(1)?, row.get::<i64>(2)?))
+        Ok(format!(
+            "payment of {}: {} is pending to be refunded, its refunds say {}",
+            row.get::<String>(0)?,
+            row.get::<i64>(1)?,
+            row.get::<i64>(2)?
+        ))
     }),
     (GAPS, |row| {
-        Ok(format!("ledger: order {} has {} transfers, its payment counts {}",
-            row.get::<String>(0)?, row.get::<i64>(2)?, row.get::<i64>(1)?))
+        Ok(format!(
+            "ledger: order {} has {} transfers, its payment counts {}",
+            row.get::<String>(0)?,
+            row.get::<i64>(2)?,
+            row.get::<i64>(1)?
+        ))
     }),
     (SETTLED_TWICE, |row| {
         Ok(format!("ledger: the pending transfer {} is settled {} times", row.get::<String>(0)?, row.get::<i64>(1)?))
     }),
     (STUCK, |row| {
-        Ok(format!("payment of {}: it is {} (undoing: {}) and neither an effect nor a timer will move it",
-            row.get::<String>(0)?, row.get::<String>(1)?, row.get::<String>(2)?))
+        Ok(format!(
+            "payment of {}: it is {} (undoing: {}) and neither an effect nor a timer will move it",
+            row.get::<String>(0)?,
+            row.get::<String>(1)?,
+            row.get::<String>(2)?
+        ))
     }),
     (STUCK_REFUND, |row| {
-        Ok(format!("refund {} of {}: it is pending and neither an effect nor a timer will move it",
-            row.get::<String>(0)?, row.get::<String>(1)?))
+        Ok(format!(
+            "refund {} of {}: it is pending and neither an effect nor a timer will move it",
+            row.get::<String>(0)?,
+            row.get::<String>(1)?
+        ))
     }),
 ];
 

@@ -138,6 +138,18 @@ impl Bench {
     /// One try of the oldest effect at the real provider.
     pub(crate) async fn attempt(&mut self, ask_first: bool) -> Result<Said, TryError> {
         let row = self.effects[0].clone();
+        let payload = self.call(&row, ask_first).await?;
+        self.effects.remove(0);
+        Ok(self.result(&row, payload).await)
+    }
+
+    /// The provider does the oldest effect, and nobody hears of it.
+    pub(crate) async fn perform_unseen(&mut self) {
+        let row = self.effects[0].clone();
+        let _ = self.call(&row, false).await;
+    }
+
+    async fn call(&self, row: &EffectRow, ask_first: bool) -> Result<String, TryError> {
         let performer = self.definition.performer(&row.subject).expect("declared").clone();
         let call = Call {
             operation_id: row.id.clone(),
@@ -147,9 +159,7 @@ impl Bench {
             timeout: Duration::from_secs(5),
             traceparent: None,
         };
-        let payload = performer.run(call, ask_first).await?;
-        self.effects.remove(0);
-        Ok(self.result(&row, payload).await)
+        performer.run(call, ask_first).await
     }
 
     /// What the runtime does when an effect's deadline has passed.
@@ -270,6 +280,12 @@ pub(crate) fn canceled() -> Outcome<Receipt> {
 }
 
 pub(crate) fn given_back(amount: i64) -> Outcome<Receipt> {
-    let refund = Receipt { id: "re_1".into(), status: ProviderStatus::Succeeded, amount, amount_captured: 0, amount_refunded: 0 };
+    let refund = Receipt {
+        id: "re_1".into(),
+        status: ProviderStatus::Succeeded,
+        amount,
+        amount_captured: 0,
+        amount_refunded: 0,
+    };
     Outcome::Done(refund)
 }

@@ -46,7 +46,10 @@ pub(crate) fn check_product(product: &NewProduct, prefix: &str) -> Vec<FieldErro
         fault(&format!("{at}/price"), check_price(variant.price));
         fault(&format!("{at}/stock"), check_opening_stock(variant.stock));
         if let Some(first) = first_with.insert(SkuId::from_code(&variant.code), index) {
-            fault(&format!("{at}/code"), Err(format!("variant {first} has this code already; case makes no difference")));
+            fault(
+                &format!("{at}/code"),
+                Err(format!("variant {first} has this code already; case makes no difference")),
+            );
         }
     }
     faults
@@ -107,7 +110,11 @@ fn check_options(variant: &NewVariant) -> Result<(), String> {
     if variant.options.len() > OPTIONS_MAX {
         return Err(format!("at most {OPTIONS_MAX} options"));
     }
-    variant.options.iter().flat_map(|(name, value)| [name, value]).try_for_each(|text| check_text(text, 1, OPTION_CHARS_MAX))
+    variant
+        .options
+        .iter()
+        .flat_map(|(name, value)| [name, value])
+        .try_for_each(|text| check_text(text, 1, OPTION_CHARS_MAX))
 }
 
 fn check_opening_stock(stock: i64) -> Result<(), String> {

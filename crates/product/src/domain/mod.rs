@@ -5,8 +5,8 @@ mod picture;
 mod stock;
 
 pub(crate) use catalogue::{
-    OPENING_STOCK_MAX, PRODUCTS_PER_BULK_MAX, check_categories, check_description, check_name, check_picture, check_price,
-    check_product, words_of,
+    OPENING_STOCK_MAX, PRODUCTS_PER_BULK_MAX, check_categories, check_description, check_name, check_picture,
+    check_price, check_product, words_of,
 };
 pub(crate) use stock::{
     AdjustRefusal, CommitStep, Level, Refusal, ReleaseStep, ReservationState, ReserveStep, adjust, check_availability,

@@ -2,15 +2,65 @@
 //! runs or loads: what is not on these lists is refused. A list of what is bad was rejected, because it is never complete.
 
 const ELEMENTS: [&str; 14] = [
-    "svg", "g", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "defs", "linearGradient", "radialGradient",
-    "stop", "title",
+    "svg",
+    "g",
+    "path",
+    "rect",
+    "circle",
+    "ellipse",
+    "line",
+    "polyline",
+    "polygon",
+    "defs",
+    "linearGradient",
+    "radialGradient",
+    "stop",
+    "title",
 ];
 
 const ATTRIBUTES: [&str; 42] = [
-    "xmlns", "viewBox", "width", "height", "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx", "ry", "d", "points",
-    "transform", "fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin",
-    "stroke-dasharray", "stroke-opacity", "opacity", "id", "offset", "stop-color", "stop-opacity", "gradientUnits",
-    "gradientTransform", "fx", "fy", "spreadMethod", "preserveAspectRatio", "role", "aria-label", "aria-hidden", "focusable",
+    "xmlns",
+    "viewBox",
+    "width",
+    "height",
+    "x",
+    "y",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "cx",
+    "cy",
+    "r",
+    "rx",
+    "ry",
+    "d",
+    "points",
+    "transform",
+    "fill",
+    "fill-opacity",
+    "fill-rule",
+    "stroke",
+    "stroke-width",
+    "stroke-linecap",
+    "stroke-linejoin",
+    "stroke-dasharray",
+    "stroke-opacity",
+    "opacity",
+    "id",
+    "offset",
+    "stop-color",
+    "stop-opacity",
+    "gradientUnits",
+    "gradientTransform",
+    "fx",
+    "fy",
+    "spreadMethod",
+    "preserveAspectRatio",
+    "role",
+    "aria-label",
+    "aria-hidden",
+    "focusable",
 ];
 
 /// # Errors
@@ -80,7 +130,10 @@ fn check_attributes(mut rest: &str) -> Result<(), String> {
         let malformed = || "an attribute of the picture is not of the form name=\"value\"".to_owned();
         let (name, after) = rest.split_once('=').ok_or_else(malformed)?;
         if !ATTRIBUTES.contains(&name) {
-            return Err(format!("a picture may not have the attribute {:?}", name.chars().take(20).collect::<String>()));
+            return Err(format!(
+                "a picture may not have the attribute {:?}",
+                name.chars().take(20).collect::<String>()
+            ));
         }
         let quote = after.chars().next().filter(|quote| matches!(quote, '"' | '\'')).ok_or_else(malformed)?;
         let (value, after) = after[1..].split_once(quote).ok_or_else(malformed)?;

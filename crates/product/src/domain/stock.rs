@@ -157,7 +157,10 @@ pub(crate) fn on_release(state: Option<ReservationState>) -> ReleaseStep {
         Some(ReservationState::Open) => ReleaseStep::Unreserve,
         Some(ReservationState::Committed) => ReleaseStep::Restock,
         Some(
-            ReservationState::Released | ReservationState::Expired | ReservationState::Refused | ReservationState::Tombstone,
+            ReservationState::Released
+            | ReservationState::Expired
+            | ReservationState::Refused
+            | ReservationState::Tombstone,
         ) => ReleaseStep::Nothing,
     }
 }
@@ -250,7 +253,10 @@ impl FromStr for ReservationState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("{text:?} is no state of a reservation"))
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is no state of a reservation"))
     }
 }
 

@@ -7,9 +7,7 @@ use pangaea_kernel::{Answer, Cx, Failure, FieldError, Problem, ProblemKind};
 
 use super::{moved, with_etag};
 use crate::domain::{check_product, words_of};
-use crate::store::{
-    self, CategoryRow, MovementKind, PriceRow, ProductRow, SkuRow, StockRow, WordRow, word_column,
-};
+use crate::store::{self, CategoryRow, MovementKind, PriceRow, ProductRow, SkuRow, StockRow, WordRow, word_column};
 use crate::view::{BulkItemView, BulkView, ProductView};
 
 /// Staff add one product.
@@ -53,7 +51,8 @@ pub(crate) fn invalid_product(faults: Vec<FieldError>) -> Problem {
 }
 
 fn taken_problem(taken: Vec<FieldError>) -> Problem {
-    let mut problem = Problem::new(ProblemKind::Conflict, "a code names one SKU for ever; choose others for those named in errors");
+    let mut problem =
+        Problem::new(ProblemKind::Conflict, "a code names one SKU for ever; choose others for those named in errors");
     problem.errors = taken;
     problem
 }

@@ -64,7 +64,12 @@ pub(crate) async fn restock(cx: &mut Cx, command: Restock) -> Result<(), Failure
             cx.put(row);
         }
         let restocked_at = cx.now();
-        cx.put(RestockRow { refund_id: refund_id.clone(), order_id: order_id.clone(), lines: Json(coming), restocked_at });
+        cx.put(RestockRow {
+            refund_id: refund_id.clone(),
+            order_id: order_id.clone(),
+            lines: Json(coming),
+            restocked_at,
+        });
     }
     cx.emit(&Restocked { order_id, refund_id });
     Ok(())
@@ -97,10 +102,16 @@ pub(crate) async fn adjust_stock(cx: &mut Cx, command: AdjustStock) -> Result<An
 fn refused(refusal: AdjustRefusal, stock: &StockRow) -> Problem {
     let StockRow { on_hand, reserved, .. } = stock;
     let (pointer, detail) = match refusal {
-        AdjustRefusal::Unexpected => ("/expected_on_hand", format!("{on_hand} units are on hand; decide anew from there")),
-        AdjustRefusal::BelowReserved => {
-            ("/delta", format!("{on_hand} units are on hand and {reserved} of them are reserved; at most {} may go", on_hand - reserved))
+        AdjustRefusal::Unexpected => {
+            ("/expected_on_hand", format!("{on_hand} units are on hand; decide anew from there"))
         }
+        AdjustRefusal::BelowReserved => (
+            "/delta",
+            format!(
+                "{on_hand} units are on hand and {reserved} of them are reserved; at most {} may go",
+                on_hand - reserved
+            ),
+        ),
         AdjustRefusal::TooMany => ("/delta", "that would be more units than can be counted".to_owned()),
     };
     Problem::new(ProblemKind::Conflict, detail.clone()).with_field(pointer, detail)

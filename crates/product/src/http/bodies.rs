@@ -160,10 +160,8 @@ pub(crate) fn check_money(price: Money) -> Result<(), Problem> {
 }
 
 fn refuse_faults<const N: usize>(checks: [(&str, Option<Result<(), String>>); N]) -> Result<(), Problem> {
-    let faults: Vec<_> = checks
-        .into_iter()
-        .filter_map(|(pointer, checked)| checked?.err().map(|detail| (pointer, detail)))
-        .collect();
+    let faults: Vec<_> =
+        checks.into_iter().filter_map(|(pointer, checked)| checked?.err().map(|detail| (pointer, detail))).collect();
     let Some((_, first)) = faults.first() else { return Ok(()) };
     let problem = Problem::new(pangaea_kernel::ProblemKind::Invalid, first.clone());
     Err(faults.into_iter().fold(problem, |problem, (pointer, detail)| problem.with_field(pointer, detail)))

@@ -1,7 +1,7 @@
+use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use pangaea_contracts::product::{AdjustStock, SetPrice};
 use pangaea_contracts::{Money, SkuId};
 use pangaea_kernel::http::{
@@ -26,7 +26,10 @@ use crate::view::{MoneySchema, PriceView, SkuView, StockView};
     ),
     extensions(("x-access" = json!({"anonymous": true})))
 )]
-pub(crate) async fn get_sku(State(edge): State<Edge>, PathParams(sku): PathParams<String>) -> Result<Response, Problem> {
+pub(crate) async fn get_sku(
+    State(edge): State<Edge>,
+    PathParams(sku): PathParams<String>,
+) -> Result<Response, Problem> {
     let found = store::sku(edge.database(), &SkuId::from_id_or_code(&sku)).await?;
     let (sku, stock) = found.ok_or_else(|| Problem::not_found("SKU"))?;
     let headers = [(header::ETAG, etag(sku.version))];
@@ -105,7 +108,9 @@ pub(crate) async fn list_prices(
 fn last_version(cursor: &str) -> Result<i64, Problem> {
     let parts = decode_cursor(cursor, 1)?;
     let version = parts.first().and_then(|part| part.parse().ok());
-    version.ok_or_else(|| Problem::new(ProblemKind::MalformedRequest, "the cursor is not one of this list; start without one"))
+    version.ok_or_else(|| {
+        Problem::new(ProblemKind::MalformedRequest, "the cursor is not one of this list; start without one")
+    })
 }
 
 /// Correct how many units of a SKU there are.

@@ -6,7 +6,7 @@ mod verify;
 
 pub(crate) use read::{Search, Sort, is_empty, list, prices, product, sku};
 pub(crate) use rows::{
-    CategoryRow, MIGRATIONS, MovementKind, MovementRow, PriceRow, ProductRow, ReservationRow, RestockRow, SkuRow, StockRow,
-    WordRow, word_column,
+    CategoryRow, MIGRATIONS, MovementKind, MovementRow, PriceRow, ProductRow, ReservationRow, RestockRow, SkuRow,
+    StockRow, WordRow, word_column,
 };
 pub use verify::verify;

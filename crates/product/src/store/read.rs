@@ -44,7 +44,10 @@ pub(crate) async fn is_empty(cx: &mut Cx) -> Result<bool, Failure> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) async fn product(database: &Database, id: &ProductId) -> Result<Option<(ProductRow, Vec<SkuRow>)>, JournalError> {
+pub(crate) async fn product(
+    database: &Database,
+    id: &ProductId,
+) -> Result<Option<(ProductRow, Vec<SkuRow>)>, JournalError> {
     let select = select::<ProductRow>("p").and("WHERE p.id = ? AND p.withdrawn = 0").bind_column(id);
     let Some(row) = all::<ProductRow>(database, select).await?.pop() else { return Ok(None) };
     let skus = skus_of(database, std::slice::from_ref(&row)).await?;
@@ -64,10 +67,15 @@ pub(crate) async fn list(
     for word in &search.words {
         let from = word_column(word);
         let until = format!("{from}g");
-        select = select.and("AND p.id IN (SELECT product_id FROM product_word WHERE word >= ? AND word < ?)").bind(from).bind(until);
+        select = select
+            .and("AND p.id IN (SELECT product_id FROM product_word WHERE word >= ? AND word < ?)")
+            .bind(from)
+            .bind(until);
     }
     if let Some(category) = &search.category {
-        select = select.and("AND p.id IN (SELECT product_id FROM product_category WHERE category = ?)").bind(category.as_str());
+        select = select
+            .and("AND p.id IN (SELECT product_id FROM product_category WHERE category = ?)")
+            .bind(category.as_str());
     }
     let (key, descending) = search.sort.column();
     let (compare, order) = if descending { ("<", "DESC") } else { (">", "ASC") };
@@ -75,7 +83,8 @@ pub(crate) async fn list(
     if let Some((last_key, last_id)) = &search.after {
         select = select.and(&format!("AND ({key}, p.id) {compare} (?, ?)")).bind(last_key.clone()).bind_column(last_id);
     }
-    let products = all::<ProductRow>(database, select.and(&format!("ORDER BY {key} {order}, p.id {order} LIMIT {limit}"))).await?;
+    let products =
+        all::<ProductRow>(database, select.and(&format!("ORDER BY {key} {order}, p.id {order} LIMIT {limit}"))).await?;
     let skus = skus_of(database, &products).await?;
     Ok((products, skus))
 }

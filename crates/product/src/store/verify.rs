@@ -1,7 +1,7 @@
 //! What must be true of the stock, asked of the database as a whole: each check is one statement that finds breaches only.
 
-use pangaea_journal::{Database, JournalError, Kind, Row, Statement};
 use pangaea_contracts::Message;
+use pangaea_journal::{Database, JournalError, Kind, Row, Statement};
 
 use crate::handlers::ReservationTimeout;
 

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use pangaea_kernel::auth::TokenVerifier;
 use pangaea_kernel::http::{Access, Caller};
-use pangaea_kernel::{Clock, Problem, ProblemKind};
+use pangaea_kernel::{Problem, ProblemKind};
 
 use super::rate_limit::{Class, RateLimits};
 
@@ -18,24 +18,30 @@ pub(crate) struct Guard {
     pub(crate) access: Arc<BTreeMap<(String, String), Access>>,
     pub(crate) verifier: TokenVerifier,
     pub(crate) limits: Arc<RateLimits>,
-    pub(crate) clock: Arc<dyn Clock>,
 }
 
-pub(crate) async fn check(State(guard): State<Guard>, matched: Option<MatchedPath>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn check(
+    State(guard): State<Guard>,
+    matched: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let address = guard.limits.client_address(peer(&request), request.headers());
     let caller = match guard.caller(request.headers()).await {
         Ok(caller) => caller,
         // A wrong token costs like an anonymous request, so that guessing is limited too.
-        Err(problem) => return guard.limits.limited(Class::Anonymous, &address.to_string(), guard.clock.now(), problem),
+        Err(problem) => {
+            return guard.limits.limited(Class::Anonymous, &address.to_string(), problem);
+        }
     };
     let (class, name) = match &caller {
         Some(caller) if caller.is_staff() => (Class::Staff, caller.actor.subject.clone()),
         Some(caller) => (Class::Customer, caller.actor.subject.clone()),
         None => (Class::Anonymous, address.to_string()),
     };
-    let allowance = match guard.limits.take(class, &name, guard.clock.now()) {
+    let allowance = match guard.limits.take(class, &name) {
         Ok(allowance) => allowance,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     if let Err(problem) = guard.allowed(matched.as_ref(), request.method().as_str(), caller.as_ref()) {
         return allowance.on(problem.into_response());

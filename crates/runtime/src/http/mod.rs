@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use pangaea_kernel::{Clock, Module, Problem, ProblemKind};
+use pangaea_kernel::{Module, Problem, ProblemKind};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -36,7 +36,6 @@ pub(crate) fn api_router(
     modules: &[Arc<dyn Module>],
     handles: &[ModuleHandle],
     config: &Config,
-    clock: &Arc<dyn Clock>,
 ) -> Result<Router, HttpError> {
     let document = openapi::api_document(modules);
     let access = Arc::new(pangaea_kernel::http::access_table(&document).map_err(HttpError::Document)?);
@@ -51,12 +50,8 @@ pub(crate) fn api_router(
     );
     for (module, handle) in modules.iter().zip(handles) {
         let (routes, _) = module.routes().split_for_parts();
-        let guard = guard::Guard {
-            access: access.clone(),
-            verifier: handle.edge().verifier().clone(),
-            limits: limits.clone(),
-            clock: clock.clone(),
-        };
+        let guard =
+            guard::Guard { access: access.clone(), verifier: handle.edge().verifier().clone(), limits: limits.clone() };
         let routes = routes.route_layer(axum::middleware::from_fn_with_state(guard, guard::check));
         router = router.merge(routes.with_state(handle.edge().clone()));
     }
@@ -89,7 +84,9 @@ async fn problem_for_plain_errors(response: axum::response::Response) -> axum::r
     }
     match response.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(ProblemKind::BodyTooLarge, "send a smaller body").into_response(),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(ProblemKind::MethodNotAllowed, "see /openapi.json").into_response(),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(ProblemKind::MethodNotAllowed, "see /openapi.json").into_response()
+        }
         _ => response,
     }
 }

@@ -30,6 +30,7 @@ fn require_tokens(document: &mut Value) {
         let Some(access) = operation.get("x-access") else { continue };
         let anonymous = access.get("anonymous").and_then(Value::as_bool).unwrap_or(false);
         let scopes = access.get("roles").cloned().unwrap_or_else(|| json!([]));
-        operation["security"] = if anonymous { json!([{}, { "bearer": scopes }]) } else { json!([{ "bearer": scopes }]) };
+        operation["security"] =
+            if anonymous { json!([{}, { "bearer": scopes }]) } else { json!([{ "bearer": scopes }]) };
     }
 }

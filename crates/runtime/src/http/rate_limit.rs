@@ -4,13 +4,13 @@ use std::num::NonZeroU32;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
 use governor::{Quota, RateLimiter, state::keyed::DefaultKeyedStateStore};
-use pangaea_contracts::Timestamp;
 use pangaea_kernel::{Problem, ProblemKind};
 
 use crate::config::{Cidr, HttpConfig};
 
-type Limiter = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock>;
+type Limiter = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
 
 /// Idle keys are dropped when there are more than this.
 const KEYS_MAX: usize = 100_000;
@@ -35,6 +35,8 @@ pub(crate) struct RateLimits {
 pub(crate) struct Allowance {
     name: &'static str,
     per_minute: u32,
+    /// Requests that may follow at once.
+    remaining: u32,
 }
 
 // === impl RateLimits ===
@@ -44,7 +46,7 @@ impl RateLimits {
         let limits = &config.rate_limit_per_minute;
         let limiter = |per_minute: u32| {
             let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-            (per_minute, RateLimiter::keyed(quota))
+            (per_minute, RateLimiter::keyed(quota).with_middleware())
         };
         Self {
             classes: [limiter(limits.anonymous), limiter(limits.customer), limiter(limits.staff)],
@@ -57,14 +59,14 @@ impl RateLimits {
     ///
     /// # Errors
     /// A 429 with `Retry-After`.
-    pub(crate) fn take(&self, class: Class, name: &str, _: Timestamp) -> Result<Allowance, Response> {
+    pub(crate) fn take(&self, class: Class, name: &str) -> Result<Allowance, Box<Response>> {
         let (per_minute, limiter) = &self.classes[class as usize];
         if limiter.len() > KEYS_MAX {
             limiter.retain_recent();
         }
-        let allowance = Allowance { name: class.name(), per_minute: *per_minute };
+        let allowance = Allowance { name: class.name(), per_minute: *per_minute, remaining: 0 };
         match limiter.check_key(&name.to_owned()) {
-            Ok(()) => Ok(allowance),
+            Ok(state) => Ok(Allowance { remaining: state.remaining_burst_capacity(), ..allowance }),
             Err(until) => {
                 let wait = until.wait_time_from(self.clock.now());
                 let seconds = wait.as_secs() as u32 + 1;
@@ -75,16 +77,16 @@ impl RateLimits {
                 if let Ok(value) = HeaderValue::try_from(limit) {
                     response.headers_mut().insert("ratelimit", value);
                 }
-                Err(response)
+                Err(Box::new(response))
             }
         }
     }
 
     /// Counts a request that is refused anyway.
-    pub(crate) fn limited(&self, class: Class, name: &str, now: Timestamp, problem: Problem) -> Response {
-        match self.take(class, name, now) {
+    pub(crate) fn limited(&self, class: Class, name: &str, problem: Problem) -> Response {
+        match self.take(class, name) {
             Ok(allowance) => allowance.on(problem.into_response()),
-            Err(response) => response,
+            Err(response) => *response,
         }
     }
 
@@ -117,6 +119,9 @@ impl Allowance {
         let policy = format!("\"{}\";q={};w=60", self.name, self.per_minute);
         if let Ok(value) = HeaderValue::try_from(policy) {
             response.headers_mut().insert("ratelimit-policy", value);
+        }
+        if let Ok(value) = HeaderValue::try_from(format!("\"{}\";r={}", self.name, self.remaining)) {
+            response.headers_mut().insert("ratelimit", value);
         }
         response
     }

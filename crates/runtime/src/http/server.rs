@@ -23,7 +23,10 @@ pub(crate) async fn serve_api(listener: TcpListener, router: Router, config: Htt
     let connections = Arc::new(Semaphore::new(config.connections_max));
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(config.header_timeout_ms)).keep_alive(true);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
+        .keep_alive(true);
     loop {
         let permit = tokio::select! {
             biased;
@@ -69,16 +72,19 @@ fn service(
     router: &Router,
     peer: SocketAddr,
     config: &HttpConfig,
-) -> impl hyper::service::Service<hyper::Request<Incoming>, Response = axum::response::Response, Error = std::convert::Infallible, Future: Send>
-+ use<> {
+) -> impl hyper::service::Service<
+    hyper::Request<Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + use<> {
     let router = router.clone();
     let body_timeout = Duration::from_millis(config.body_timeout_ms);
     hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
         async move {
-            let mut request: Request = request.map(|body| {
-                axum::body::Body::new(tower_http::timeout::TimeoutBody::new(body_timeout, body))
-            });
+            let mut request: Request =
+                request.map(|body| axum::body::Body::new(tower_http::timeout::TimeoutBody::new(body_timeout, body)));
             request.extensions_mut().insert(ConnectInfo(peer));
             router.oneshot(request).await
         }

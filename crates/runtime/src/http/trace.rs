@@ -13,7 +13,8 @@ use crate::telemetry::trace::TraceContext;
 pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let context = TraceContext::of_request(request.headers());
     let traceparent = context.traceparent();
     if let Ok(value) = HeaderValue::try_from(&traceparent) {

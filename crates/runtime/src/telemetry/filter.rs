@@ -41,7 +41,7 @@ mod tests {
         for (bad, says) in [
             ("inof", "\"inof\" is not a level"),
             ("", "is not a level"),
-            ("info,pangaea=loud", "invalid"),
+            ("info,pangaea=loud", "write levels such as"),
             ("info,,warn", "\"\""),
         ] {
             let error = check_filter(bad).unwrap_err();

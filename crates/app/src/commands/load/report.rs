@@ -1,0 +1,118 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::drive::Driven;
+use super::histogram::Quantiles;
+use super::plan::{Mode, Plan};
+use super::settle::Settled;
+
+/// What came of a run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) mode: String,
+    pub(crate) seed: u64,
+    pub(crate) sent: u64,
+    pub(crate) accepted: u64,
+    /// Of those, answered as an earlier run's orders.
+    pub(crate) replayed: u64,
+    pub(crate) refused: u64,
+    pub(crate) shed: u64,
+    pub(crate) errors: u64,
+    pub(crate) not_sent: u64,
+    pub(crate) confirmed: u64,
+    pub(crate) states: BTreeMap<String, u64>,
+    /// Of orders that were not confirmed, by code.
+    pub(crate) reasons: BTreeMap<String, u64>,
+    /// Refusals and errors by what was said.
+    pub(crate) answers: BTreeMap<String, u64>,
+    /// Accepted orders that no list has.
+    pub(crate) missing: u64,
+    /// Whether every accepted order was settled in time.
+    pub(crate) all_settled: bool,
+    /// From the first moment to the last answer.
+    pub(crate) sending_s: f64,
+    /// From the first moment until all were seen settled.
+    pub(crate) settled_s: f64,
+    pub(crate) confirmed_per_s: f64,
+    /// From the intended moment of sending to the answer.
+    pub(crate) accept: Quantiles,
+    /// From placed to confirmed by the orders' own timelines, of a sample.
+    pub(crate) confirm: Quantiles,
+}
+
+// === impl Report ===
+
+impl Report {
+    pub(super) fn new(plan: &Plan, begun: Instant, driven: Driven, settled: Settled) -> Self {
+        let seconds = settled.at.unwrap_or_else(Instant::now).duration_since(begun).as_secs_f64();
+        let confirmed = settled.states.get("confirmed").copied().unwrap_or(0);
+        let mode = match plan.mode {
+            Mode::Open { rate, fixed, .. } => format!("open, {rate} a second, {}", if fixed { "fixed" } else { "exponential" }),
+            Mode::Closed { workers } => format!("closed, {workers} workers"),
+        };
+        Self {
+            mode,
+            seed: plan.seed,
+            sent: driven.sent,
+            accepted: driven.accepted.len() as u64,
+            replayed: driven.replayed,
+            refused: driven.refused,
+            shed: driven.shed,
+            errors: driven.errors,
+            not_sent: driven.not_sent,
+            confirmed,
+            states: settled.states,
+            reasons: settled.reasons,
+            answers: driven.kinds,
+            missing: settled.missing,
+            all_settled: settled.at.is_some(),
+            sending_s: driven.sending.as_secs_f64(),
+            settled_s: seconds,
+            confirmed_per_s: confirmed as f64 / seconds.max(0.001),
+            accept: driven.accept.quantiles(),
+            confirm: settled.confirm.quantiles(),
+        }
+    }
+
+    /// Whether every accepted order is there and settled.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.missing == 0 && self.all_settled
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} (seed {})", self.mode, self.seed)?;
+        write!(f, "  sent        {}: {} accepted", self.sent, self.accepted)?;
+        if self.replayed > 0 {
+            write!(f, " ({} of an earlier run with this seed)", self.replayed)?;
+        }
+        writeln!(f, ", {} refused, {} shed, {} errors; {} not sent", self.refused, self.shed, self.errors, self.not_sent)?;
+        writeln!(f, "  confirmed   {} in {:.2} s: {:.1} a second", self.confirmed, self.settled_s, self.confirmed_per_s)?;
+        for (name, counts) in [("ended", &self.states), ("reasons", &self.reasons), ("answers", &self.answers)] {
+            if !counts.is_empty() {
+                let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+                writeln!(f, "  {name:<11} {}", counts.join(", "))?;
+            }
+        }
+        writeln!(f, "  accepting   {}", self.accept)?;
+        writeln!(f, "  confirming  {}", self.confirm)?;
+        if self.missing > 0 {
+            writeln!(f, "  MISSING     {} accepted orders are in no list", self.missing)?;
+        }
+        if !self.all_settled {
+            writeln!(f, "  UNSETTLED   not every accepted order was settled in time")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, p50_ms, p90_ms, p99_ms, max_ms } = self;
+        write!(f, "p50 {p50_ms:.1} ms, p90 {p90_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms ({count} orders)")
+    }
+}

@@ -1,0 +1,139 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use pangaea_journal::{Database, DatabaseOptions};
+use pangaea_runtime::config::Config;
+
+use super::check::Check;
+use crate::catalogue::{self, Outside};
+use crate::provider::Provider;
+
+/// The databases to look at, opened for reading.
+pub(super) struct Stores {
+    pub(super) all: Vec<Store>,
+    /// The provider's ledger, when it is known.
+    pub(super) ledger: Option<PathBuf>,
+    pub(super) allow_dead_letters: bool,
+}
+
+/// One module's database.
+pub(super) struct Store {
+    pub(super) module: &'static str,
+    pub(super) database: Database,
+}
+
+// === impl Stores ===
+
+impl Stores {
+    /// Opens what `config` names. A database that is not there is an error and is not made.
+    ///
+    /// # Errors
+    /// When a database or the ledger is missing, or a module is not known.
+    pub(super) async fn open(config: &Config, ledger: Option<PathBuf>, allow_dead_letters: bool) -> Result<Self> {
+        let ledger = match ledger {
+            Some(path) if !path.is_file() => bail!("there is no ledger at {} (--ledger)", path.display()),
+            Some(path) => Some(path),
+            None => configured_ledger(config),
+        };
+        let mut all = Vec::new();
+        for module in wanted(config)? {
+            all.push(Store { module, database: open(module, config).await? });
+        }
+        Ok(Self { all, ledger, allow_dead_letters })
+    }
+
+    pub(super) fn of(&self, module: &str) -> Option<&Database> {
+        self.all.iter().find(|store| store.module == module).map(|store| &store.database)
+    }
+
+    pub(super) async fn close(&self) {
+        for store in &self.all {
+            store.database.close().await;
+        }
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// The module's check of its own tables; none for a module that has none.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(super) async fn own_invariants(&self) -> Result<Option<Check>> {
+        let database = &self.database;
+        let breaches = match self.module {
+            "product" => pangaea_product::verify(database).await,
+            "order" => pangaea_order::verify(database).await,
+            "payment" => pangaea_payment::verify(database).await,
+            "user" => pangaea_user::verify(database).await,
+            _ => return Ok(None),
+        };
+        let what = match self.module {
+            "product" => "stock is the sum of its movements, reserved that of open reservations",
+            "order" => "every order is settled or has a deadline, refunds add up",
+            "payment" => "the ledger balances and agrees with the payments",
+            _ => "accounts, sessions and secrets belong together",
+        };
+        let mut check = Check::new(format!("{}: {what}", self.module));
+        for breach in breaches.with_context(|| format!("reading the database of {}", self.module))? {
+            check.breach(breach);
+        }
+        Ok(Some(check))
+    }
+}
+
+/// The modules to look at, in the catalogue's order.
+fn wanted(config: &Config) -> Result<Vec<&'static str>> {
+    let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
+    let known: Vec<&'static str> =
+        catalogue::build(config, &outside)?.modules.iter().map(|module| module.define().name()).collect();
+    let named = &config.runtime.modules;
+    if let Some(unknown) = named.iter().find(|name| *name != "*" && !known.contains(&name.as_str())) {
+        bail!("runtime.modules names {unknown:?}; this binary has {}", known.join(", "));
+    }
+    let all = named.is_empty() || named.iter().any(|name| name == "*");
+    Ok(known.into_iter().filter(|name| all || named.iter().any(|wanted| wanted == name)).collect())
+}
+
+async fn open(module: &'static str, config: &Config) -> Result<Database> {
+    let url = &config.database.url;
+    if let Some(rest) = url.strip_prefix("sqlite:") {
+        let file = sqlite_file(module, rest.strip_prefix("//").unwrap_or(rest))?;
+        if !file.is_file() {
+            bail!(
+                "{module} has no database at {}: start the store once, or say with --config, --set database.url=… or \
+                 --modules where it is and which modules are meant",
+                file.display()
+            );
+        }
+    }
+    let options = DatabaseOptions {
+        url: url.clone(),
+        read_connections_max: 2,
+        synchronous_full: config.database.synchronous_full,
+    };
+    let database = Database::open(module, &options).await?;
+    if database.head().await?.is_none() {
+        bail!("the database of {module} has no journal: no store has ever run on it (database.url)");
+    }
+    Ok(database)
+}
+
+/// Where the journal keeps the module's file. Looked at before anything is opened, because opening would make it.
+fn sqlite_file(module: &str, template: &str) -> Result<PathBuf> {
+    if template == ":memory:" {
+        bail!("a store in memory (database.url) ends with its process: there is nothing to look at");
+    }
+    let name = template.replace("{module}", module);
+    let path = PathBuf::from(&name);
+    Ok(if path.is_dir() || name.ends_with('/') { path.join(format!("{module}.db")) } else { path })
+}
+
+/// The embedded simulator's ledger. A provider elsewhere keeps its ledger to itself.
+fn configured_ledger(config: &Config) -> Option<PathBuf> {
+    let provider = config.modules.get("payment")?.options.get("provider")?;
+    let embedded = provider.get("url").and_then(|url| url.as_str()).is_none_or(str::is_empty);
+    let path = Path::new(provider.get("ledger")?.as_str()?);
+    (embedded && path.is_file()).then(|| path.to_owned())
+}
