@@ -17,6 +17,10 @@ const CLIENTS: usize = 6;
 /// Orders that must be accepted between two kills, so that each one hits a store at work.
 const ORDERS_BETWEEN_KILLS: usize = 10;
 const ORDERS_MAX: usize = 20_000;
+/// How long a client goes on asking. Longer than a restart takes.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Before a client asks again.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Longer than the retries of the saga and of the effects whose tries were cut off take.
 const SETTLED_MAX: Duration = Duration::from_secs(120);
 
@@ -171,16 +175,16 @@ impl Shared {
         let mut body = order_body(&[(&self.code, 1)], "tok_ok");
         body["customer_reference"] = json!(format!("client order {number}"));
         let key = format!("restart-{number}");
-        let id = eventually("an answer to an order", Duration::from_secs(60), async || {
+        let until = Instant::now() + ANSWER_MAX;
+        while Instant::now() < until {
             match self.api.post("/v1/orders", body.clone()).key(&key).send().await {
-                Ok(answer) if answer.status == 202 => Ok(Some(answer.text_at("id")?.to_owned())),
+                Ok(answer) if answer.status == 202 => return Ok(answer.text_at("id")?.to_owned()),
                 // It is away, or does not know: the same request again is safe.
-                Ok(answer) if answer.status == 503 => Ok(None),
-                Ok(answer) => Err(answer.expect(202).err().context("not 202")?),
-                Err(_) => Ok(None),
+                Ok(answer) if answer.status != 503 => bail!("order {number}: {} {}", answer.status, answer.text),
+                _ => tokio::time::sleep(PAUSE).await,
             }
-        });
-        id.await
+        }
+        bail!("order {number} got no answer within {} s", ANSWER_MAX.as_secs())
     }
 
     fn remember(&self, id: &str) -> Result<()> {

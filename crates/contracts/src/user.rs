@@ -111,6 +111,16 @@ pub struct PublishKey {
     pub not_after: Timestamp,
 }
 
+/// Asks the user module for a published key by request/reply: for a module that meets a token before the event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenKeyRequest {
+    pub key_id: String,
+}
+
+impl crate::Request for TokenKeyRequest {
+    type Reply = Option<KeyPublished>;
+}
+
 messages! {
     Registered = "user.evt.registered.v1", key user_id;
     RolesChanged = "user.evt.roles_changed.v1", key user_id;
@@ -123,4 +133,5 @@ messages! {
     CloseSession = "user.rpc.close_session.v1", key session_id;
     CloseAllSessions = "user.rpc.close_all_sessions.v1", key user_id;
     PublishKey = "user.rpc.publish_key.v1", key key_id;
+    TokenKeyRequest = "user.rpc.token_key.v1", key key_id;
 }

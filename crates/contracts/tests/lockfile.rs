@@ -134,7 +134,9 @@ fn breaking_changes_are_seen_wherever_they_are() {
         ("/by_key/[]", "`format` changed", |schema| {
             set(schema, "/properties/by_key/additionalProperties", "format", json!("int32"));
         }),
-        ("/by_key", "`additionalProperties` changed", |schema| remove(schema, "/properties/by_key", "additionalProperties")),
+        ("/by_key", "`additionalProperties` changed", |schema| {
+            remove(schema, "/properties/by_key", "additionalProperties")
+        }),
         ("/note", "the field became required", |schema| {
             schema["required"].as_array_mut().unwrap().push(json!("note"));
         }),
@@ -172,7 +174,12 @@ fn additive_changes_are_seen_and_break_nothing() {
             set(schema, "/$defs/State/oneOf/0", "enum", json!(["placed", "paid", "lost"]));
         }),
         ("/state", "`x-personal` changed", |schema| {
-            set(schema, "/properties", "state", json!({ "type": "string", "enum": ["gone", "paid", "placed"], "x-personal": true }));
+            set(
+                schema,
+                "/properties",
+                "state",
+                json!({ "type": "string", "enum": ["gone", "paid", "placed"], "x-personal": true }),
+            );
         }),
         ("/lines", "the field is no longer required", |schema| {
             schema["required"].as_array_mut().unwrap().retain(|name| name != "lines");
@@ -242,7 +249,10 @@ fn only_additive_changes_are_blessed() {
     }
     let additive = Difference { additive: vec![change()], ..Difference::default() };
     let message = verdict(&additive, false).unwrap_err();
-    assert!(message.contains("additive: run `PANGAEA_BLESS=1 cargo test -p pangaea-contracts` to record it"), "{message}");
+    assert!(
+        message.contains("additive: run `PANGAEA_BLESS=1 cargo test -p pangaea-contracts` to record it"),
+        "{message}"
+    );
     assert_eq!(verdict(&additive, true), Ok(true));
     assert_eq!(verdict(&Difference::default(), true), Ok(false));
 }

@@ -4,14 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use pangaea_contracts::{Kind, Message, Subject};
+use pangaea_contracts::{Kind, Message, Request, Subject};
 use pangaea_journal::{IntoKey, JournalError, Migration, Record, Value, Writer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::Edge;
-use crate::{Answer, Cx, Effect, ErasedPerformer, Failure, Input, Performed, Performer};
+use crate::{Answer, Cx, Effect, ErasedPerformer, Failure, Input, Performed, Performer, Problem};
 
 /// A module: what it is, what it serves over HTTP, and what it does when its host has started.
 pub trait Module: Send + Sync + 'static {
@@ -40,6 +40,7 @@ pub struct Definition {
     handlers: BTreeMap<&'static str, Registered>,
     says: BTreeSet<&'static str>,
     performers: BTreeMap<&'static str, ErasedPerformer>,
+    servers: BTreeMap<&'static str, Serve>,
     settings: SettingsType,
     faults: Vec<String>,
 }
@@ -56,6 +57,9 @@ pub(crate) type Run =
     Arc<dyn for<'a> Fn(&'a mut Cx, &str) -> BoxFuture<'a, Result<Option<Answer>, Failure>> + Send + Sync>;
 pub(crate) type Wants = Arc<dyn Fn(&str, &mut Keys) + Send + Sync>;
 type ParseSettings = fn(&serde_json::Value) -> Result<Arc<dyn Any + Send + Sync>, String>;
+
+/// Answers a request from another module by reading: `(edge, JSON)` to JSON.
+pub type Serve = Arc<dyn Fn(Edge, &[u8]) -> BoxFuture<'static, Result<Vec<u8>, String>> + Send + Sync>;
 
 struct SettingsType {
     parse: ParseSettings,
@@ -94,6 +98,7 @@ impl Definition {
             handlers: BTreeMap::new(),
             says: BTreeSet::new(),
             performers: BTreeMap::new(),
+            servers: BTreeMap::new(),
             settings: SettingsType { parse: |_| Ok(Arc::new(())), default: serde_json::Value::Null },
             faults: Vec::new(),
         };
@@ -179,6 +184,27 @@ impl Definition {
         self
     }
 
+    /// A request of other modules that only reads: it is answered at the edge and leaves no trace in the inbox.
+    #[must_use]
+    pub fn serves<R, F, Fut>(mut self, server: F) -> Self
+    where
+        R: Request,
+        F: Fn(Edge, R) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<R::Reply, Problem>> + Send + 'static,
+    {
+        self.expect::<R>(&[Kind::Request], true);
+        let serve: Serve = Arc::new(move |edge, payload| {
+            let request = serde_json::from_slice::<R>(payload).map_err(|error| format!("cannot decode: {error}"));
+            let server = server.clone();
+            Box::pin(async move {
+                let reply = server(edge, request?).await.map_err(|problem| problem.to_string())?;
+                serde_json::to_vec(&reply).map_err(|error| error.to_string())
+            })
+        });
+        self.servers.insert(R::SUBJECT, serve);
+        self
+    }
+
     /// Names the rows that a message's handler will want.
     #[must_use]
     pub fn wants<M: Message>(mut self, keys: impl Fn(&M, &mut Keys) + Send + Sync + 'static) -> Self {
@@ -252,6 +278,15 @@ impl Definition {
 
     pub fn performer(&self, subject: &str) -> Option<&ErasedPerformer> {
         self.performers.get(subject)
+    }
+
+    pub fn server(&self, subject: &str) -> Option<&Serve> {
+        self.servers.get(subject)
+    }
+
+    /// Requests that this module answers by reading.
+    pub fn served(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.servers.keys().copied()
     }
 
     pub fn says(&self, subject: &str) -> bool {

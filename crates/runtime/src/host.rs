@@ -94,7 +94,7 @@ impl Host {
         health.watch_bus(bus.clone());
         let mut hosts = Vec::new();
         for module in &modules {
-            let Some(host) = open_module(&**module, &config, &clock, &shutdown).await? else { return Ok(()) };
+            let Some(host) = open_module(&**module, &config, &clock, &bus, &shutdown).await? else { return Ok(()) };
             hosts.push(host);
         }
         for (host, module) in hosts.iter_mut().zip(&modules) {
@@ -190,11 +190,12 @@ async fn open_module(
     module: &dyn Module,
     config: &Config,
     clock: &Arc<dyn Clock>,
+    bus: &Arc<dyn Bus>,
     shutdown: &CancellationToken,
 ) -> Result<Option<ModuleHost>, HostError> {
     let is_server = config.database.url.starts_with("postgres");
     loop {
-        let reason = match ModuleHost::build(module, config, clock.clone()).await {
+        let reason = match ModuleHost::build(module, config, clock.clone(), bus).await {
             Ok(host) => return Ok(Some(host)),
             Err(reason) => reason,
         };

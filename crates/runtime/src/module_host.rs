@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pangaea_bus::{Bus, BusError, Cursor, RequestHandler, ServiceHandle, ServiceSpec};
-use pangaea_contracts::{Actor, Kind, Subject, digest_text};
+use pangaea_contracts::user::TokenKeyRequest;
+use pangaea_contracts::{Actor, Kind, Message, Subject, digest_text};
 use pangaea_journal::{Database, DatabaseOptions, JournalError};
-use pangaea_kernel::auth::TokenVerifier;
+use pangaea_kernel::auth::{AskForKey, TokenVerifier};
 use pangaea_kernel::http::{CommandFuture, Commands, Edge, EdgeParts};
 use pangaea_kernel::{
     Answer, Clock, Definition, Done, Executor, Input, InputKind, Module, Problem, ProblemKind, SettingsRow, Work,
@@ -24,6 +25,7 @@ use crate::queue::{Queue, QueueError};
 use crate::reader::ReaderTask;
 use crate::writer::WriterTask;
 
+const KEY_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const RELAY_WAIT: Duration = Duration::from_secs(2);
 
 /// One module as it runs here: its tasks, and the way to them.
@@ -78,6 +80,7 @@ impl ModuleHost {
         module: &dyn Module,
         config: &Config,
         clock: Arc<dyn Clock>,
+        bus: &Arc<dyn Bus>,
     ) -> Result<Self, JournalError> {
         let definition = Arc::new(module.define());
         let name = definition.name();
@@ -101,7 +104,7 @@ impl ModuleHost {
 
         let settings = config.modules.get(name).map(|module| module.settings.clone()).unwrap_or_default();
         let edge = Edge::new(EdgeParts {
-            verifier: TokenVerifier::new(database.clone(), clock.clone()),
+            verifier: TokenVerifier::new(database.clone(), clock.clone()).asking(ask_for_key(bus.clone())),
             database: database.clone(),
             clock: clock.clone(),
             commands: Arc::new(LocalCommands { module: name, queue: queue.clone() }),
@@ -254,11 +257,16 @@ impl ModuleHost {
     /// Shows the module as a micro service: its commands can be sent by request/reply by whoever may publish there.
     async fn serve(&self, bus: &Arc<dyn Bus>) -> Result<ServiceHandle, BusError> {
         let is_request = |subject: &&str| Subject::parse(subject).is_ok_and(|subject| subject.kind == Kind::Request);
-        let subjects: Vec<String> = self.definition.handled().filter(is_request).map(str::to_owned).collect();
-        let edge = self.handle.edge.clone();
+        let commands = self.definition.handled().filter(is_request);
+        let subjects: Vec<String> = commands.chain(self.definition.served()).map(str::to_owned).collect();
+        let (edge, definition) = (self.handle.edge.clone(), self.definition.clone());
         let handler: RequestHandler = Arc::new(move |request| {
             let edge = edge.clone();
+            let serve = definition.server(&request.subject).cloned();
             Box::pin(async move {
+                if let Some(serve) = serve {
+                    return serve(edge, &request.payload).await.map(Bytes::from);
+                }
                 let input: Input =
                     serde_json::from_slice(&request.payload).map_err(|error| format!("not an input: {error}"))?;
                 if input.subject != request.subject || !input.is_command() {
@@ -306,6 +314,18 @@ impl ModuleHost {
         bus.detach(self.definition.name());
         self.handle.edge.database().close().await;
     }
+}
+
+/// A module that meets an unknown key asks whoever publishes keys, once, by request/reply.
+fn ask_for_key(bus: Arc<dyn Bus>) -> AskForKey {
+    Arc::new(move |request| {
+        let bus = bus.clone();
+        Box::pin(async move {
+            let payload = serde_json::to_vec(&request).ok()?;
+            let reply = bus.request(TokenKeyRequest::SUBJECT, payload.into(), None, KEY_REQUEST_TIMEOUT).await;
+            serde_json::from_slice(&reply.ok()?).ok()?
+        })
+    })
 }
 
 async fn stopped(tasks: &TaskTracker) {

@@ -123,6 +123,7 @@ impl Module for User {
             .wants::<CloseAllSessions>(|command, keys| keys.want::<Account>(&command.user_id))
             .command::<PublishKey>(handlers::publish_key)
             .timer::<SessionExpiry>(handlers::session_expiry)
+            .serves(auth::token_key)
     }
 
     fn routes(&self) -> OpenApiRouter<Edge> {

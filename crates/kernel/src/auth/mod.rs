@@ -7,13 +7,14 @@ mod jwt;
 mod verifier;
 
 use pangaea_contracts::Timestamp;
-use pangaea_contracts::user::KeyPublished;
-use pangaea_journal::record;
+use pangaea_contracts::user::{KeyPublished, TokenKeyRequest};
+use pangaea_journal::{Statement, record};
 
-use crate::{Cx, Failure};
+use crate::http::Edge;
+use crate::{Cx, Failure, Problem};
 
 pub use jwt::{AUDIENCE, Claims, ISSUER, JwtError, SigningKey, base64url, decode, encode, from_base64url, key_id_of};
-pub use verifier::TokenVerifier;
+pub use verifier::{AskForKey, TokenVerifier};
 
 /// The module that publishes keys.
 pub const KEY_SOURCE: &str = "user";
@@ -37,4 +38,20 @@ pub async fn key_published(cx: &mut Cx, event: KeyPublished) -> Result<(), Failu
     let KeyPublished { key_id, public_key, not_before, not_after } = event;
     cx.put(TokenKey { key_id, public_key, not_before, not_after });
     Ok(())
+}
+
+/// Answers the question of a module that has met a token before its key's event.
+///
+/// # Errors
+/// 503 when the database cannot be read.
+pub async fn token_key(edge: Edge, request: TokenKeyRequest) -> Result<Option<KeyPublished>, Problem> {
+    let sql = "SELECT key_id, public_key, not_before, not_after FROM token_key WHERE key_id = ?";
+    let rows = edge.database().fetch(Statement::new(sql).bind(request.key_id)).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(KeyPublished {
+        key_id: row.get(0)?,
+        public_key: row.get(1)?,
+        not_before: row.get(2)?,
+        not_after: row.get(3)?,
+    }))
 }

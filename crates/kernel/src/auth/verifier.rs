@@ -1,7 +1,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
 use pangaea_contracts::Timestamp;
+use pangaea_contracts::user::{KeyPublished, TokenKeyRequest};
 use pangaea_journal::{Database, Statement};
 
 use super::jwt::{Claims, JwtError, decode, from_base64url};
@@ -12,11 +14,15 @@ const KEYS_MAX: usize = 64;
 /// How long an unknown `kid` is not looked up again.
 const UNKNOWN_FOR_MS: i64 = 1_000;
 
+/// Asks the module that publishes keys for one that is not known here; `None` when it does not know it either.
+pub type AskForKey = Arc<dyn Fn(TokenKeyRequest) -> BoxFuture<'static, Option<KeyPublished>> + Send + Sync>;
+
 /// Checks access tokens against the keys in one module's database.
 #[derive(Clone)]
 pub struct TokenVerifier {
     database: Database,
     clock: Arc<dyn Clock>,
+    ask: AskForKey,
     keys: Arc<Mutex<Keys>>,
 }
 
@@ -34,25 +40,34 @@ struct Key {
 // === impl TokenVerifier ===
 
 impl TokenVerifier {
+    /// A verifier that knows what the database holds and asks nobody.
     pub fn new(database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self { database, clock, keys: Arc::default() }
+        Self { database, clock, ask: Arc::new(|_| Box::pin(async { None })), keys: Arc::default() }
+    }
+
+    #[must_use]
+    pub fn asking(self, ask: AskForKey) -> Self {
+        Self { ask, ..self }
     }
 
     /// # Errors
     /// A 401 that says what is wrong with the token, or a 503 while the database is away.
     pub async fn verify(&self, token: &str) -> Result<Claims, Problem> {
-        match self.check(token) {
-            Err(JwtError::UnknownKey(_)) if self.may_look_up() => {
-                self.load().await.map_err(|error| {
-                    tracing::warn!(%error, "token keys cannot be read");
-                    Problem::new(ProblemKind::Unavailable, "the token cannot be checked at the moment")
-                        .with_retry_after(1)
-                })?;
-                self.check(token)
+        let mut checked = self.check(token);
+        if let Err(JwtError::UnknownKey(key_id)) = &checked
+            && self.may_look_up()
+        {
+            let key_id = key_id.clone();
+            self.load().await.map_err(|error| {
+                tracing::warn!(%error, "token keys cannot be read");
+                Problem::new(ProblemKind::Unavailable, "the token cannot be checked at the moment").with_retry_after(1)
+            })?;
+            checked = self.check(token);
+            if matches!(checked, Err(JwtError::UnknownKey(_))) && self.ask_for(key_id).await {
+                checked = self.check(token);
             }
-            other => other,
         }
-        .map_err(|error| Problem::new(ProblemKind::Unauthenticated, error.to_string()))
+        checked.map_err(|error| Problem::new(ProblemKind::Unauthenticated, error.to_string()))
     }
 
     fn check(&self, token: &str) -> Result<Claims, JwtError> {
@@ -73,6 +88,15 @@ impl TokenVerifier {
             keys.looked_up_at = Some(now);
         }
         due
+    }
+
+    /// For a token that came before its key's event did. The key is kept in memory only: the event brings it for good.
+    async fn ask_for(&self, key_id: String) -> bool {
+        let Some(published) = (self.ask)(TokenKeyRequest { key_id }).await else { return false };
+        let Ok(public_key) = from_base64url(&published.public_key) else { return false };
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.known.insert(published.key_id, Key { public_key, not_after: published.not_after });
+        true
     }
 
     async fn load(&self) -> Result<(), pangaea_journal::JournalError> {

@@ -11,7 +11,7 @@ use super::rows::PaymentFacts;
 
 /// What the provider did for each payment, and what nobody has claimed yet.
 pub(super) struct ProviderBooks {
-    /// By our name for the payment, which is its id. What a payment claims is taken out.
+    /// By our reference, which is the order's id. What a payment claims is taken out.
     unclaimed: BTreeMap<String, Booked>,
     once: Check,
     orphans: Check,
@@ -76,14 +76,14 @@ impl ProviderBooks {
 
     /// Whether [`ProviderBooks::claim`] would find a breach, were the payment at rest.
     pub(super) fn differs(&self, payment: &PaymentFacts, open: bool) -> bool {
-        let booked = self.unclaimed.get(payment.payment_id.as_str()).copied().unwrap_or_default();
+        let booked = self.unclaimed.get(payment.order_id.as_str()).copied().unwrap_or_default();
         (booked.holding > 0 && !open) || !booked.agrees(payment)
     }
 
     /// Compares a payment with the books. `open` says that its order is not settled or a person has to decide; `moving`
     /// that the payment itself has something to do still.
     pub(super) fn claim(&mut self, payment: &PaymentFacts, open: bool, moving: bool) {
-        let booked = self.unclaimed.remove(payment.payment_id.as_str()).unwrap_or_default();
+        let booked = self.unclaimed.remove(payment.order_id.as_str()).unwrap_or_default();
         let Booked { captured, refunded, holding } = booked;
         if moving {
             return;
@@ -105,11 +105,11 @@ impl ProviderBooks {
         for (name, booked) in &self.unclaimed {
             let Booked { captured, refunded, holding } = *booked;
             if holding > 0 {
-                self.orphans.breach(format!("{name}: held for a payment that nobody knows"));
+                self.orphans.breach(format!("{name}: held for an order without a payment"));
             }
             if captured != 0 || refunded != 0 {
                 let moved = format!("captured {captured}, refunded {refunded}");
-                self.agreement.breach(format!("{name}: {moved} for a payment that nobody knows"));
+                self.agreement.breach(format!("{name}: {moved} for an order without a payment"));
             }
         }
         [self.once, self.orphans, self.agreement]
