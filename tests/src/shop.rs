@@ -139,7 +139,7 @@ impl Shop {
         Ok(entries.iter().filter_map(|entry| entry["event"].as_str().map(str::to_owned)).collect())
     }
 
-    /// The id of an order's payment, which is its name at the provider; none when no money was ever asked for.
+    /// The id of an order's payment; none when no money was ever asked for.
     pub async fn payment_of(&self, order_id: &str) -> Result<Option<String>> {
         let page = self.staff.get(&format!("/v1/payments?order_id={order_id}")).send().await?.expect(200)?;
         let items = page.body["items"].as_array().context("no items")?;
@@ -147,11 +147,10 @@ impl Shop {
         Ok(items.first().and_then(|payment| payment["id"].as_str().map(str::to_owned)))
     }
 
-    /// What the provider has captured and refunded for an order, in minor units.
-    pub async fn charged(&self, order_id: &str) -> Result<(i128, i128)> {
-        let Some(payment_id) = self.payment_of(order_id).await? else { return Ok((0, 0)) };
+    /// What the provider has captured and refunded for an order, in minor units. Its books name the order.
+    pub fn charged(&self, order_id: &str) -> Result<(i128, i128)> {
         let ledger = self.store.ledger()?;
-        let amounts = ledger.references.get(&payment_id).into_iter().flat_map(|reference| reference.amounts.values());
+        let amounts = ledger.references.get(order_id).into_iter().flat_map(|reference| reference.amounts.values());
         Ok(amounts.fold((0, 0), |(captured, refunded), of| (captured + of.captured, refunded + of.refunded)))
     }
 

@@ -53,7 +53,7 @@ async fn sells_ten_units_to_ten_of_five_hundred(placement: Placement) -> Result<
     ensure!(ledger.orphaned_authorizations.is_empty(), "{:?}", ledger.orphaned_authorizations);
     ensure!(ledger.double_captures.is_empty(), "{:?}", ledger.double_captures);
     for order_id in &confirmed {
-        ensure!(shop.charged(order_id).await? == (9_900, 0), "{order_id}");
+        ensure!(shop.charged(order_id)? == (9_900, 0), "{order_id}");
     }
     shop.close().await
 }

@@ -19,7 +19,7 @@ pub(super) async fn confirmed(shop: &Shop) -> Result<()> {
     let timeline = shop.timeline(id).await?;
     ensure!(timeline == ["placed", "reserved", "authorized", "committed", "confirmed"], "{timeline:?}");
     ensure!(shop.stock(&sku).await? == (3, 0), "{:?}", shop.stock(&sku).await?);
-    let charged = shop.charged(id).await?;
+    let charged = shop.charged(id)?;
     ensure!(charged == (2_598, 0), "{charged:?}");
     Ok(())
 }
@@ -41,7 +41,7 @@ pub(super) async fn declined(shop: &Shop) -> Result<()> {
     let order = shop.place(&[(&sku.code, 3)], "tok_declined").await?;
     ensure!(order["state"] == "cancelled" && order["reason"]["code"] == "payment_declined", "{order}");
     shop.stock_becomes(&sku, (5, 0)).await?;
-    ensure!(shop.charged(id_of(&order)?).await? == (0, 0));
+    ensure!(shop.charged(id_of(&order)?)? == (0, 0));
     Ok(())
 }
 
@@ -76,11 +76,11 @@ pub(super) async fn cancelled(shop: &Shop) -> Result<()> {
     ensure!(order["state"] == "cancelled" && order["reason"]["code"] == "cancelled_by_customer", "{order}");
     shop.stock_becomes(&sku, (4, 0)).await?;
     // The payer comes too late: the provider has voided the intent.
-    let intent = intent_of(shop, &id).await?;
+    let intent = intent_of(shop, &id)?;
     let confirm = shop.store.provider_api()?.post(&format!("/v1/payment_intents/{intent}/confirm"), json!({}));
     let late = confirm.send().await?;
     ensure!((400..500).contains(&late.status), "{} {}", late.status, late.text);
-    ensure!(shop.charged(&id).await? == (0, 0));
+    ensure!(shop.charged(&id)? == (0, 0));
     Ok(())
 }
 
@@ -95,12 +95,12 @@ pub(super) async fn confirmed_is_not_cancelled(shop: &Shop) -> Result<()> {
 pub(super) async fn action_completed(shop: &Shop) -> Result<()> {
     let sku = shop.new_sku(4, 900).await?;
     let id = wait_for_action(shop, &sku.code).await?;
-    let intent = intent_of(shop, &id).await?;
+    let intent = intent_of(shop, &id)?;
     let confirm = shop.store.provider_api()?.post(&format!("/v1/payment_intents/{intent}/confirm"), json!({}));
     confirm.send().await?.expect(200)?;
     let order = shop.settled(&shop.customer, &id).await?;
     ensure!(order["state"] == "confirmed", "{order}");
-    ensure!(shop.charged(&id).await? == (900, 0));
+    ensure!(shop.charged(&id)? == (900, 0));
     let timeline = shop.timeline(&id).await?;
     ensure!(timeline.contains(&"action_required".to_owned()), "{timeline:?}");
     Ok(())
@@ -165,10 +165,9 @@ async fn wait_for_action(shop: &Shop, code: &str) -> Result<String> {
 }
 
 /// The payment intent at the provider that waits for its payer.
-async fn intent_of(shop: &Shop, order_id: &str) -> Result<String> {
-    let payment_id = shop.payment_of(order_id).await?.context("the order has no payment")?;
+fn intent_of(shop: &Shop, order_id: &str) -> Result<String> {
     let entries = shop.store.ledger_entries()?;
-    let entry = entries.into_iter().find(|entry| entry.kind == EntryKind::ActionRequired && entry.reference == payment_id);
+    let entry = entries.into_iter().find(|entry| entry.kind == EntryKind::ActionRequired && entry.reference == order_id);
     Ok(entry.with_context(|| format!("the provider has no intent for {order_id}"))?.intent)
 }
 

@@ -15,7 +15,7 @@ pub(super) async fn whole(shop: &Shop) -> Result<()> {
     ensure!(refund["state"] == "succeeded" && refund["amount"] == pence(2_500), "{refund}");
     let order = order_now(&shop.customer, id).await?;
     ensure!(order["state"] == "refunded" && order["refunded"] == pence(2_500), "{order}");
-    ensure!(shop.charged(id).await? == (2_500, 2_500));
+    ensure!(shop.charged(id)? == (2_500, 2_500));
     // The units are sold until somebody says that they have come back.
     ensure!(shop.stock(&tea).await? == (3, 0), "{:?}", shop.stock(&tea).await?);
     let again = shop.customer.post(&format!("/v1/orders/{id}/refunds"), json!({}));
@@ -35,7 +35,7 @@ pub(super) async fn by_line(shop: &Shop) -> Result<()> {
     let rest = refund(shop, id, json!({ "lines": [{ "line": 1, "quantity": 1 }, { "line": 2, "quantity": 1 }] })).await?;
     ensure!(rest["amount"] == pence(1_850), "{rest}");
     ensure!(order_now(&shop.customer, id).await?["state"] == "refunded");
-    ensure!(shop.charged(id).await? == (3_150, 3_150));
+    ensure!(shop.charged(id)? == (3_150, 3_150));
     let list = shop.customer.get(&format!("/v1/orders/{id}/refunds")).send().await?.expect(200)?;
     ensure!(list.body["items"].as_array().map(Vec::len) == Some(2), "{}", list.text);
     let read = shop.customer.get(&format!("/v1/orders/{id}/refunds/{}", id_of(&first)?)).send().await?.expect(200)?;
@@ -64,7 +64,7 @@ pub(super) async fn more_than_there_is(shop: &Shop) -> Result<()> {
         succeeded += usize::from(answer.status == 200 && answer.body["state"] == "succeeded");
     }
     ensure!(succeeded == 2, "{succeeded} refunds of one unit for two units");
-    ensure!(shop.charged(id_of(&order)?).await? == (1_300, 1_300));
+    ensure!(shop.charged(id_of(&order)?)? == (1_300, 1_300));
     Ok(())
 }
 

@@ -146,11 +146,9 @@ impl LoadArgs {
         };
         let mode = match self.closed {
             Some(workers) => Mode::Closed { workers },
-            None => Mode::Open {
-                rate: self.rate,
-                fixed: self.arrivals == Arrivals::Fixed,
-                in_flight_max: self.in_flight,
-            },
+            None => {
+                Mode::Open { rate: self.rate, fixed: self.arrivals == Arrivals::Fixed, in_flight_max: self.in_flight }
+            }
         };
         Plan {
             mode,

@@ -87,7 +87,8 @@ async fn persisting(stores: &Stores, settle: Duration) -> Result<Vec<Check>> {
     }
     let passed = settle::wait_for_readers(stores, &ends, settle).await?;
     let second = look(stores).await?;
-    let note = (!passed).then_some("the readers did not pass the ends first noted in time: a store that is stopped has work waiting");
+    let note = (!passed)
+        .then_some("the readers did not pass the ends first noted in time: a store that is stopped has work waiting");
     let pairs = second.into_iter().zip(&first);
     Ok(pairs.map(|(check, before)| check.persisting_since(before).with_note(note)).collect())
 }

@@ -1,5 +1,6 @@
 //! The HTTP side of a host: the modules' routes behind one set of layers, and a listener of its own for operations.
 
+mod deadline;
 mod guard;
 pub(crate) mod openapi;
 mod operations;

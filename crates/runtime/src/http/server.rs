@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::deadline::TimelyBody;
 use crate::config::HttpConfig;
 
 /// Serves the API until `stop`, then finishes the requests that have begun.
@@ -84,7 +85,7 @@ fn service(
         let router = router.clone();
         async move {
             let mut request: Request =
-                request.map(|body| axum::body::Body::new(tower_http::timeout::TimeoutBody::new(body_timeout, body)));
+                request.map(|body| axum::body::Body::new(TimelyBody::new(body, body_timeout)));
             request.extensions_mut().insert(ConnectInfo(peer));
             router.oneshot(request).await
         }

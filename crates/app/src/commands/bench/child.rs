@@ -49,7 +49,11 @@ impl Place {
 
     pub(super) fn store_args(&self) -> StoreArgs {
         let staff = pangaea_user::DEMO_STAFF;
-        StoreArgs { url: format!("http://{}", self.api), email: staff.email.to_owned(), password: staff.password.to_owned() }
+        StoreArgs {
+            url: format!("http://{}", self.api),
+            email: staff.email.to_owned(),
+            password: staff.password.to_owned(),
+        }
     }
 
     pub(super) fn database(&self, module: &str) -> PathBuf {
@@ -139,7 +143,8 @@ impl Store {
     /// When it does not end in time, or ends with an error.
     pub(super) async fn stop(mut self) -> Result<()> {
         // The standard library can only send SIGKILL, and calling libc is `unsafe`: `kill` is on every Unix.
-        let kill = Command::new("kill").args(["-TERM", &self.process_id()?.to_string()]).status().await.context("kill")?;
+        let kill =
+            Command::new("kill").args(["-TERM", &self.process_id()?.to_string()]).status().await.context("kill")?;
         if !kill.success() {
             bail!("the store could not be asked to stop");
         }

@@ -37,7 +37,10 @@ impl Machine {
         let folder = folder.canonicalize().with_context(|| folder.display().to_string())?;
         let filesystem = filesystem_of(&mounts, &folder).unwrap_or("unknown").to_owned();
         if matches!(filesystem.as_str(), "tmpfs" | "ramfs") {
-            bail!("{} is on {filesystem}, where a durable write costs nothing; name a folder on a disk with --dir", folder.display());
+            bail!(
+                "{} is on {filesystem}, where a durable write costs nothing; name a folder on a disk with --dir",
+                folder.display()
+            );
         }
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();

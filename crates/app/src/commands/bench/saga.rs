@@ -179,7 +179,10 @@ async fn half_rate(place: &Place, store: Store, args: &SagaArgs, rate: f64) -> R
     let report = load::measure(&shop, plan, SETTLE, true).await?;
     all_confirmed(&report, None)?;
     if report.not_sent > 0 {
-        bail!("at half the rate {} arrivals could not be sent: the latency would not be that of the rate", report.not_sent);
+        bail!(
+            "at half the rate {} arrivals could not be sent: the latency would not be that of the rate",
+            report.not_sent
+        );
     }
     stopped_and_sound(place, store).await?;
     Ok(report)

@@ -26,8 +26,14 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mode {
     /// Orders a second, whatever the answers; evenly spaced when `fixed`.
-    Open { rate: f64, fixed: bool, in_flight_max: u32 },
-    Closed { workers: u32 },
+    Open {
+        rate: f64,
+        fixed: bool,
+        in_flight_max: u32,
+    },
+    Closed {
+        workers: u32,
+    },
 }
 
 /// Steps of the sequence that separate what is drawn for one purpose from another.

@@ -50,7 +50,9 @@ impl Report {
         let seconds = settled.at.unwrap_or_else(Instant::now).duration_since(begun).as_secs_f64();
         let confirmed = settled.states.get("confirmed").copied().unwrap_or(0);
         let mode = match plan.mode {
-            Mode::Open { rate, fixed, .. } => format!("open, {rate} a second, {}", if fixed { "fixed" } else { "exponential" }),
+            Mode::Open { rate, fixed, .. } => {
+                format!("open, {rate:.1} a second, {}", if fixed { "fixed" } else { "exponential" })
+            }
             Mode::Closed { workers } => format!("closed, {workers} workers"),
         };
         Self {
@@ -90,8 +92,16 @@ impl fmt::Display for Report {
         if self.replayed > 0 {
             write!(f, " ({} of an earlier run with this seed)", self.replayed)?;
         }
-        writeln!(f, ", {} refused, {} shed, {} errors; {} not sent", self.refused, self.shed, self.errors, self.not_sent)?;
-        writeln!(f, "  confirmed   {} in {:.2} s: {:.1} a second", self.confirmed, self.settled_s, self.confirmed_per_s)?;
+        writeln!(
+            f,
+            ", {} refused, {} shed, {} errors; {} not sent",
+            self.refused, self.shed, self.errors, self.not_sent
+        )?;
+        writeln!(
+            f,
+            "  confirmed   {} in {:.2} s: {:.1} a second",
+            self.confirmed, self.settled_s, self.confirmed_per_s
+        )?;
         for (name, counts) in [("ended", &self.states), ("reasons", &self.reasons), ("answers", &self.answers)] {
             if !counts.is_empty() {
                 let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
@@ -112,6 +122,9 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Quantiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.count == 0 {
+            return write!(f, "no orders");
+        }
         let Self { count, p50_ms, p90_ms, p99_ms, max_ms } = self;
         write!(f, "p50 {p50_ms:.1} ms, p90 {p90_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms ({count} orders)")
     }

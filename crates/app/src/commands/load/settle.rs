@@ -63,7 +63,12 @@ struct Entry {
 ///
 /// # Errors
 /// When the store does not answer.
-pub(crate) async fn settle(shop: &Shop, plan: &Plan, accepted: &HashSet<String>, patience: Duration) -> Result<Settled> {
+pub(crate) async fn settle(
+    shop: &Shop,
+    plan: &Plan,
+    accepted: &HashSet<String>,
+    patience: Duration,
+) -> Result<Settled> {
     let mut settled = Settled::default();
     let begun = Instant::now();
     let mut pause = POLL_FIRST;
@@ -116,8 +121,9 @@ async fn tally(shop: &Shop, plan: &Plan, accepted: &HashSet<String>, settled: &m
             *settled.states.entry(order.state.clone()).or_default() += 1;
             if order.state == "confirmed" {
                 confirmed.push(order.id);
-            } else {
-                let code = order.reason.as_ref().and_then(|reason| reason.get("code")?.as_str()).unwrap_or("none given");
+            } else if !UNSETTLED.contains(&order.state.as_str()) {
+                let code =
+                    order.reason.as_ref().and_then(|reason| reason.get("code")?.as_str()).unwrap_or("none given");
                 *settled.reasons.entry(code.to_owned()).or_default() += 1;
             }
         }

@@ -44,7 +44,10 @@ struct Inner {
 /// How an order was answered.
 #[derive(Debug)]
 pub(crate) enum Placed {
-    Accepted { id: String, replayed: bool },
+    Accepted {
+        id: String,
+        replayed: bool,
+    },
     /// For good, with the status and the problem's title.
     Refused(String),
     /// For the moment.

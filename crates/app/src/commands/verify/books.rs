@@ -180,7 +180,8 @@ impl Books<'_> {
         };
         if payment.captured != total.amount {
             let total = total.amount;
-            self.paid.breach(format!("{order_id} is confirmed for {total}, but payment has captured {}", payment.captured));
+            self.paid
+                .breach(format!("{order_id} is confirmed for {total}, but payment has captured {}", payment.captured));
         }
         // A refund that is asked for has happened in payment or has not: order hears of it later.
         let may_be_refunded = refunded.amount..=refunded.amount + refund_pending.amount;
@@ -214,7 +215,10 @@ impl Books<'_> {
 
     fn judge_orphan(&mut self, facts: &Facts) {
         if let Some(payment) = &facts.payment {
-            self.owned.breach(format!("the payment {} is of {}, which order does not know", payment.payment_id, payment.order_id));
+            self.owned.breach(format!(
+                "the payment {} is of {}, which order does not know",
+                payment.payment_id, payment.order_id
+            ));
         }
         if let Some(reservation) = &facts.reservation {
             let ReservationFacts { order_id, state } = reservation;
@@ -228,7 +232,11 @@ impl Books<'_> {
         if payment.is_some() || product.is_some() {
             let orders = format!("{} orders", grouped(orders));
             checks.push(self.paid.counted(format!("{orders}, {} confirmed", grouped(confirmed))));
-            checks.push(self.agreed.counted(format!("{} confirmed, {} cancelled", grouped(confirmed), grouped(cancelled))));
+            checks.push(self.agreed.counted(format!(
+                "{} confirmed, {} cancelled",
+                grouped(confirmed),
+                grouped(cancelled)
+            )));
             checks.push(self.released.counted(format!("{} cancelled", grouped(cancelled))));
             checks.push(self.owned.counted(orders));
         }

@@ -38,7 +38,8 @@ async fn extents(database: &Database) -> Result<Extents> {
 }
 
 fn dense(store: &Store, log: &str, extent: Extent, end: u64) -> Check {
-    let mut check = Check::new(format!("{}: {log} is dense", store.module)).counted(format!("{} rows", grouped(extent.rows)));
+    let mut check =
+        Check::new(format!("{}: {log} is dense", store.module)).counted(format!("{} rows", grouped(extent.rows)));
     let Extent { rows, first, last } = extent;
     if rows != last || last != end || (rows > 0 && first != 1) {
         check.breach(format!("{rows} rows from position {first} to {last}, and the head says that it ends at {end}"));
@@ -81,8 +82,11 @@ async fn cursor_breach(cursor: &CursorRow, source: &Database) -> Result<Option<S
         return Ok(None);
     }
     let found = source.outbox_after(&head.log_id, cursor.position - 1, 1).await?;
-    let same = found.first().is_some_and(|message| message.id == cursor.message_id && message.position == cursor.position);
-    Ok((!same).then(|| format!("at {} the log has not the message {} that it read there", cursor.position, cursor.message_id)))
+    let same =
+        found.first().is_some_and(|message| message.id == cursor.message_id && message.position == cursor.position);
+    Ok((!same).then(|| {
+        format!("at {} the log has not the message {} that it read there", cursor.position, cursor.message_id)
+    }))
 }
 
 async fn dead_letters(store: &Store, allowed: bool) -> Result<Check> {

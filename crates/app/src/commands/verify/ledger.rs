@@ -47,9 +47,15 @@ pub(super) async fn read(path: Option<&Path>) -> Result<Option<ProviderBooks>> {
 impl ProviderBooks {
     fn of(summary: LedgerSummary, lines: u64) -> Self {
         let counted = format!("{} ledger lines, {} payments", grouped(lines), grouped(summary.references.len() as u64));
-        let mut once = Check::new("provider: each payment is captured once, and never over what was held").counted(counted);
+        let mut once =
+            Check::new("provider: each payment is captured once, and never over what was held").counted(counted);
         for double in &summary.double_captures {
-            once.breach(format!("{} was captured {} times ({})", double.reference, double.captures, double.intents.join(", ")));
+            once.breach(format!(
+                "{} was captured {} times ({})",
+                double.reference,
+                double.captures,
+                double.intents.join(", ")
+            ));
         }
         for intent in &summary.overdrawn {
             once.breach(format!("{intent} is captured over what was authorized, or refunded over what was captured"));
@@ -90,7 +96,8 @@ impl ProviderBooks {
         }
         let name = format!("{} of {}", payment.payment_id, payment.order_id);
         if holding > 0 && !open {
-            self.orphans.breach(format!("{name}: {holding} held, though its order is settled and nothing is left to do"));
+            self.orphans
+                .breach(format!("{name}: {holding} held, though its order is settled and nothing is left to do"));
         }
         if !booked.agrees(payment) {
             self.agreement.breach(format!(

@@ -1,4 +1,4 @@
-use super::check::{Check, grouped};
+use crate::commands::verify::check::{Check, grouped};
 
 fn check(breaches: &[&str]) -> Check {
     let mut check = Check::new("stock");

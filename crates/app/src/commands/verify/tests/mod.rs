@@ -1,0 +1,3 @@
+mod breaches;
+mod checks;
+mod shop;
