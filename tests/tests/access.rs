@@ -77,7 +77,8 @@ fn operations(document: &Value) -> Result<Vec<Operation>> {
             if !["get", "put", "post", "delete", "patch"].contains(&method.as_str()) {
                 continue;
             }
-            let access = operation["x-access"].as_object().with_context(|| format!("{method} {path} has no x-access"))?;
+            let access =
+                operation["x-access"].as_object().with_context(|| format!("{method} {path} has no x-access"))?;
             let flag = |name: &str| access.get(name).is_some_and(|value| value == true);
             let roles = access.get("roles").and_then(Value::as_array).into_iter().flatten();
             let operation = Operation {
@@ -141,7 +142,8 @@ impl Things {
         let order = shop.confirmed(&sku, 20).await?;
         let order_id = order["id"].as_str().context("no id")?.to_owned();
         let one = serde_json::json!({ "lines": [{ "line": 1, "quantity": 1 }] });
-        let refund = shop.customer.post(&format!("/v1/orders/{order_id}/refunds"), one).wait(30).send().await?.expect(200)?;
+        let refund =
+            shop.customer.post(&format!("/v1/orders/{order_id}/refunds"), one).wait(30).send().await?.expect(200)?;
         let me = shop.customer.get("/v1/users/me").send().await?.expect(200)?;
         Ok(Self {
             refund_id: refund.text_at("id")?.to_owned(),

@@ -23,17 +23,28 @@ async fn malformed_bodies_are_named_by_their_field() -> Result<()> {
         ("{} {}", 422, None),
         ("[]", 422, None),
         (r#"{"lines":[{"sku":"A","quantity":"two"}],"payment_token":"tok_ok"}"#, 422, Some("/lines/0/quantity")),
-        (r#"{"lines":[{"sku":"A","quantity":1},{"sku":7,"quantity":1}],"payment_token":"tok_ok"}"#, 422, Some("/lines/1/sku")),
+        (
+            r#"{"lines":[{"sku":"A","quantity":1},{"sku":7,"quantity":1}],"payment_token":"tok_ok"}"#,
+            422,
+            Some("/lines/1/sku"),
+        ),
         (r#"{"lines":[{"sku":"A","quantity":1.5}],"payment_token":"tok_ok"}"#, 422, Some("/lines/0/quantity")),
         (r#"{"lines":[{"sku":"A","quantity":0}],"payment_token":"tok_ok"}"#, 422, Some("/lines/0/quantity")),
-        (r#"{"lines":[{"sku":"A","quantity":9223372036854775808}],"payment_token":"tok_ok"}"#, 422, Some("/lines/0/quantity")),
+        (
+            r#"{"lines":[{"sku":"A","quantity":9223372036854775808}],"payment_token":"tok_ok"}"#,
+            422,
+            Some("/lines/0/quantity"),
+        ),
         (r#"{"lines":[{"sku":"A","quantity":1}],"payment_token":"tok_ok","coupon":"x"}"#, 422, None),
         (r#"{"lines":[],"payment_token":"tok_ok"}"#, 422, Some("/lines")),
     ] {
         let answer = send_raw(&shop, "application/json", body.as_bytes()).await?;
         ensure!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{body}: {answer}");
         ensure!(answer.contains("application/problem+json"), "{body}: {answer}");
-        ensure!(pointer.is_none_or(|pointer| answer.contains(&format!("\"pointer\":\"{pointer}\""))), "{body}: {answer}");
+        ensure!(
+            pointer.is_none_or(|pointer| answer.contains(&format!("\"pointer\":\"{pointer}\""))),
+            "{body}: {answer}"
+        );
     }
     let text = send_raw(&shop, "text/plain", b"{}").await?;
     ensure!(text.starts_with("HTTP/1.1 415 "), "{text}");
@@ -48,7 +59,11 @@ async fn malformed_bodies_are_named_by_their_field() -> Result<()> {
 
 /// One request on a connection of its own, byte for byte.
 async fn send_raw(shop: &Shop, content_type: &str, body: &[u8]) -> Result<String> {
-    let head = format!("{}Content-Type: {content_type}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", head(shop)?, body.len());
+    let head = format!(
+        "{}Content-Type: {content_type}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        head(shop)?,
+        body.len()
+    );
     let mut stream = TcpStream::connect(address(shop)).await?;
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body).await?;
@@ -60,7 +75,9 @@ fn head(shop: &Shop) -> Result<String> {
     let token = shop.customer.token().context("not signed in")?;
     let key = format!("raw-{:?}", Instant::now()).replace(|c: char| !c.is_ascii_alphanumeric(), "");
     let host = address(shop);
-    Ok(format!("POST /v1/orders HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: {key}\r\n"))
+    Ok(format!(
+        "POST /v1/orders HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: {key}\r\n"
+    ))
 }
 
 fn address(shop: &Shop) -> &str {
@@ -181,7 +198,8 @@ async fn too_many_requests_are_told_when_to_come_again() -> Result<()> {
             break;
         }
     }
-    let refused = refused.context("40 requests of a client that may send 20")?.expect_problem(429, "too-many-requests")?;
+    let refused =
+        refused.context("40 requests of a client that may send 20")?.expect_problem(429, "too-many-requests")?;
     let seconds: u32 = refused.required("retry-after")?.parse()?;
     ensure!((1..=60).contains(&seconds), "{seconds}");
     ensure!(refused.required("ratelimit")?.contains("r=0"), "{:?}", refused.headers);

@@ -69,7 +69,9 @@ async fn a_port_in_use_is_an_error_that_names_its_key() -> Result<()> {
     let folder = Folder::new("configuration")?;
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let (taken_address, free) = (taken.local_addr()?.to_string(), format!("127.0.0.1:{}", free_port()));
-    for (http, operations, key) in [(&taken_address, &free, "http.listen"), (&free, &taken_address, "operations.listen")] {
+    for (http, operations, key) in
+        [(&taken_address, &free, "http.listen"), (&free, &taken_address, "operations.listen")]
+    {
         let env = [
             ("PANGAEA__HTTP__LISTEN".to_owned(), http.clone()),
             ("PANGAEA__OPERATIONS__LISTEN".to_owned(), operations.clone()),
@@ -84,12 +86,14 @@ async fn a_port_in_use_is_an_error_that_names_its_key() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_another_process_writes_is_refused() -> Result<()> {
     let mut store = Store::start(Placement::TogetherMemory).await?;
-    let (args, mut env) = store.command_of("order")?;
+    let first = store.process("order")?;
+    let (program, args, mut env) =
+        (first.program().to_owned(), first.arguments().to_vec(), first.environment().to_vec());
     let addresses = ["PANGAEA__HTTP__LISTEN", "PANGAEA__OPERATIONS__LISTEN"];
     env.retain(|(name, _)| !addresses.contains(&name.as_str()));
     env.extend(addresses.map(|name| (name.to_owned(), format!("127.0.0.1:{}", free_port()))));
     let folder = Folder::new("configuration")?;
-    let mut second = Process::new("second", store.process("order")?.program(), folder.path());
+    let mut second = Process::new("second", &program, folder.path());
     second.args(&args.iter().map(String::as_str).collect::<Vec<_>>()).envs(&env);
     let refused = second.run(REFUSAL_MAX).await?.failure()?;
     let text = &refused.stderr;

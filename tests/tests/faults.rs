@@ -121,6 +121,58 @@ async fn messages_that_nobody_wrote_stop_no_reader() -> Result<()> {
     shop.close().await
 }
 
+/// A release of product that writes what order cannot read: the message becomes a dead letter of order's, and everything
+/// else goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undecodable_message_becomes_a_dead_letter() -> Result<()> {
+    let mut shop = Shop::open(Placement::Apart).await?;
+    let (spoilt, sound) = (shop.new_sku(100, 100).await?, shop.new_sku(100, 100).await?);
+    // While the broker is away the message waits in product's outbox, where it can be spoilt before anybody has read it.
+    shop.store.broker().kill()?;
+    for sku in [&spoilt, &sound] {
+        let price = serde_json::json!({ "amount": 250, "currency": "GBP" });
+        let change = shop.staff.call_named("PUT", &format!("/v1/skus/{}/price", sku.code)).json(price);
+        change.header("if-match", "*").send().await?.expect(200)?;
+    }
+    shop.store.kill("product")?;
+    spoil_last_message(&shop.store, &spoilt.id)?;
+    shop.store.broker().start().await?;
+    shop.store.restart("product").await?;
+    eventually("order to bury the message", RECOVERED_MAX, async || {
+        let metrics = shop.store.metrics("order").await?;
+        let is_buried = |line: &str| line.starts_with("pangaea_dead_letters{") && line.ends_with(" 1");
+        Ok(metrics.lines().any(is_buried).then_some(()))
+    })
+    .await?;
+    eventually("the next message to be read", RECOVERED_MAX, async || {
+        let order = shop.confirmed(&sound, 1).await?;
+        Ok((order["total"]["amount"] == 250).then_some(()))
+    })
+    .await?;
+    // The last price that order could read holds.
+    let order = shop.confirmed(&spoilt, 1).await?;
+    ensure!(order["total"]["amount"] == 100, "{order}");
+    let told = shop.store.verify().await.err().context("verify does not tell of the dead letter")?;
+    ensure!(format!("{told:#}").contains("dead"), "{told:#}");
+    shop.store.verify_with(&["--allow-dead-letters"]).await?;
+    shop.store.stop().await
+}
+
+/// Cuts the newest price of a SKU in product's outbox short. Product must not run.
+fn spoil_last_message(store: &Store, sku_id: &str) -> Result<()> {
+    let script = "import sqlite3, sys\n\
+        database = sqlite3.connect(sys.argv[1])\n\
+        newest = \"SELECT max(position) FROM outbox WHERE subject LIKE '%evt.sku_priced.v1' AND key = ?\"\n\
+        update = f\"UPDATE outbox SET payload = substr(payload, 1, 10) WHERE position = ({newest})\"\n\
+        changed = database.execute(update, [sys.argv[2]]).rowcount\n\
+        database.commit()\n\
+        sys.exit(0 if changed == 1 else f'{changed} rows changed')";
+    let file = store.folder().join("product.db");
+    let output = std::process::Command::new("python3").args(["-c", script, &file, sku_id]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
 /// A trace that begins at a client goes on in the messages between processes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_crosses_the_bus() -> Result<()> {

@@ -37,7 +37,10 @@ fn sample() -> PathBuf {
     workspace().join("tests/retail/sample.csv")
 }
 
-#[expect(clippy::disallowed_methods, reason = "the file is too large to be part of the project; the environment names it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the file is too large to be part of the project; the environment names it"
+)]
 fn recorded_month() -> Option<PathBuf> {
     let named = std::env::var_os("PANGAEA_RETAIL_CSV").map(PathBuf::from);
     if named.is_none() {
@@ -63,10 +66,17 @@ async fn agrees(file: &Path, placement: Placement) -> Result<()> {
     ensure!(report["ok"] == true, "{report:#}");
     ensure!(report["refusals"].as_array().is_some_and(Vec::is_empty), "{:#}", report["refusals"]);
     for key in ["outcomes", "unreadable_lines"] {
-        ensure!(report[key] == expected[key], "{key}: the store says\n{:#}\nthe file says\n{:#}", report[key], expected[key]);
+        ensure!(
+            report[key] == expected[key],
+            "{key}: the store says\n{:#}\nthe file says\n{:#}",
+            report[key],
+            expected[key]
+        );
     }
     let ledger = store.ledger()?;
-    ensure!(ledger.double_captures.is_empty() && ledger.orphaned_authorizations.is_empty() && ledger.overdrawn.is_empty());
+    ensure!(
+        ledger.double_captures.is_empty() && ledger.orphaned_authorizations.is_empty() && ledger.overdrawn.is_empty()
+    );
     let totals = ledger.totals.get("GBP").context("the provider moved no pounds")?;
     let net = pence_of(&expected, "sales accepted")? + pence_of(&expected, "refunds accepted")?;
     ensure!(totals.captured - totals.refunded == net, "the provider kept {totals:?}, the file says {net}");

@@ -54,8 +54,7 @@ pub struct Answer {
 // === impl Account ===
 
 impl Account {
-    pub const CUSTOMER: Self =
-        Self { email: "customer@demo.pangaea.example", password: "demo-customer-password" };
+    pub const CUSTOMER: Self = Self { email: "customer@demo.pangaea.example", password: "demo-customer-password" };
     pub const STAFF: Self = Self { email: "staff@demo.pangaea.example", password: "demo-staff-password" };
     pub const ADMIN: Self = Self { email: "admin@demo.pangaea.example", password: "demo-admin-password" };
 }

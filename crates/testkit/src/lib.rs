@@ -21,6 +21,7 @@
 
 mod api;
 mod broker;
+mod builder;
 mod folder;
 mod placement;
 mod ports;
@@ -31,10 +32,11 @@ mod wait;
 
 pub use api::{Account, Answer, Api, Call};
 pub use broker::Broker;
+pub use builder::StoreBuilder;
 pub use folder::Folder;
 pub use placement::{Part, Placement};
 pub use ports::free_port;
 pub use process::{Output, Process};
 pub use program::{program, run_program, workspace};
-pub use store::{Store, StoreBuilder};
+pub use store::Store;
 pub use wait::eventually;

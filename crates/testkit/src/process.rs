@@ -241,6 +241,8 @@ mod tests {
         process.args(&["-c", "echo up; exec sleep 60"]);
         process.start().unwrap();
         assert!(process.start().is_err(), "it runs already");
+        let up = async || Ok((process.log().lines().count() == 1).then_some(()));
+        eventually("the first life", Duration::from_secs(10), up).await.unwrap();
         process.must_run().unwrap();
         process.kill().unwrap();
         assert!(process.kill().is_err(), "it is gone");
@@ -258,7 +260,8 @@ mod tests {
         let mut process = Process::new("failing", Path::new("/bin/sh"), folder.path());
         process.args(&["-c", "echo the reason >&2; exit 3"]);
         process.start().unwrap();
-        let error = eventually("its end", Duration::from_secs(10), async || Ok(process.must_run().err())).await.unwrap();
+        let error =
+            eventually("its end", Duration::from_secs(10), async || Ok(process.must_run().err())).await.unwrap();
         assert!(error.to_string().contains("the reason"), "{error}");
         let mut process = Process::new("failing", Path::new("/bin/sh"), folder.path());
         process.args(&["-c", "echo said; echo complained >&2; exit 3"]);

@@ -12,7 +12,8 @@ use crate::shop::pence;
 
 pub(super) async fn reads_and_searches(shop: &Shop) -> Result<()> {
     // The demo catalogue is there from the first start.
-    let page = shop.store.api().get("/v1/products?q=earl%20gr&category=tea&available=true").send().await?.expect(200)?;
+    let page =
+        shop.store.api().get("/v1/products?q=earl%20gr&category=tea&available=true").send().await?.expect(200)?;
     let items = page.body["items"].as_array().context("no items")?;
     ensure!(items.iter().any(|item| item["name"] == "Earl Grey"), "{}", page.text);
     let product = items.first().context("no product")?;

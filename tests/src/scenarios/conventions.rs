@@ -124,7 +124,11 @@ pub(super) async fn changes_need_a_tag(shop: &Shop) -> Result<()> {
         let api = if path == "/v1/users/me" { &shop.customer } else { &shop.staff };
         let read = api.get(path).send().await?.expect(200)?;
         let changed = call.header("if-match", read.required("etag")?).send().await?.expect(200)?;
-        ensure!(changed.required("etag")? != read.required("etag")?, "{path}: the tag is still {:?}", read.header("etag"));
+        ensure!(
+            changed.required("etag")? != read.required("etag")?,
+            "{path}: the tag is still {:?}",
+            read.header("etag")
+        );
     }
     Ok(())
 }

@@ -167,7 +167,8 @@ async fn wait_for_action(shop: &Shop, code: &str) -> Result<String> {
 /// The payment intent at the provider that waits for its payer.
 fn intent_of(shop: &Shop, order_id: &str) -> Result<String> {
     let entries = shop.store.ledger_entries()?;
-    let entry = entries.into_iter().find(|entry| entry.kind == EntryKind::ActionRequired && entry.reference == order_id);
+    let entry =
+        entries.into_iter().find(|entry| entry.kind == EntryKind::ActionRequired && entry.reference == order_id);
     Ok(entry.with_context(|| format!("the provider has no intent for {order_id}"))?.intent)
 }
 

@@ -32,7 +32,8 @@ pub(super) async fn by_line(shop: &Shop) -> Result<()> {
     let order = order_now(&shop.customer, id).await?;
     ensure!(order["state"] == "confirmed" && order["refunded"] == pence(1_300), "{order}");
     ensure!(order["lines"][0]["refunded_quantity"] == 2 && order["lines"][1]["refunded_quantity"] == 0, "{order}");
-    let rest = refund(shop, id, json!({ "lines": [{ "line": 1, "quantity": 1 }, { "line": 2, "quantity": 1 }] })).await?;
+    let rest =
+        refund(shop, id, json!({ "lines": [{ "line": 1, "quantity": 1 }, { "line": 2, "quantity": 1 }] })).await?;
     ensure!(rest["amount"] == pence(1_850), "{rest}");
     ensure!(order_now(&shop.customer, id).await?["state"] == "refunded");
     ensure!(shop.charged(id)? == (3_150, 3_150));

@@ -84,8 +84,7 @@ fn service(
     hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
         async move {
-            let mut request: Request =
-                request.map(|body| axum::body::Body::new(TimelyBody::new(body, body_timeout)));
+            let mut request: Request = request.map(|body| axum::body::Body::new(TimelyBody::new(body, body_timeout)));
             request.extensions_mut().insert(ConnectInfo(peer));
             router.oneshot(request).await
         }
