@@ -50,7 +50,8 @@ pub(crate) struct Catalogue {
 /// When a module's options are wrong, or its key cannot be read.
 pub(crate) fn build(config: &Config, outside: &Outside) -> Result<Catalogue> {
     let product: ProductOptions = options(config, "product")?;
-    let provider = HttpProvider::new(&outside.provider_url, ProviderTimeouts::default()).context("modules.payment.options.provider.url")?;
+    let provider = HttpProvider::new(&outside.provider_url, ProviderTimeouts::default())
+        .context("modules.payment.options.provider.url")?;
     let user = Arc::new(pangaea_user::User::new(user_config(config, outside)?));
     let modules: Vec<Arc<dyn Module>> = vec![
         Arc::new(pangaea_product::Product::new().with_demo(product.demo_catalogue)),
@@ -68,26 +69,29 @@ pub(crate) fn options<T: DeserializeOwned>(config: &Config, module: &str) -> Res
 
 fn user_config(config: &Config, outside: &Outside) -> Result<pangaea_user::UserConfig> {
     let options: UserOptions = options(config, "user")?;
-    let hosted = config.runtime.modules.is_empty() || config.runtime.modules.iter().any(|name| name == "*" || name == "user");
+    let hosted =
+        config.runtime.modules.is_empty() || config.runtime.modules.iter().any(|name| name == "*" || name == "user");
     let sealing_key = match (options.sealing_key.as_str(), outside.may_write && hosted) {
         ("", true) => key_file(&options.sealing_key_file)?,
         ("", false) => [0; 32],
         (text, _) => parse_key(text).context("modules.user.options.sealing_key")?,
     };
-    let first_admin = (!options.first_admin_email.is_empty())
-        .then_some((options.first_admin_email, options.first_admin_password));
+    let first_admin =
+        (!options.first_admin_email.is_empty()).then_some((options.first_admin_email, options.first_admin_password));
     Ok(pangaea_user::UserConfig { sealing_key, first_admin, demo_accounts: options.demo_accounts })
 }
 
 /// The key that seals private keys and personal data; made on the first start of a store without one.
 fn key_file(path: &Path) -> Result<[u8; 32]> {
     if let Ok(text) = std::fs::read_to_string(path) {
-        return parse_key(text.trim()).with_context(|| format!("{} (modules.user.options.sealing_key_file)", path.display()));
+        return parse_key(text.trim())
+            .with_context(|| format!("{} (modules.user.options.sealing_key_file)", path.display()));
     }
     let mut key = [0; 32];
     #[expect(clippy::disallowed_methods, reason = "a key is made once, at the edge")]
     let random = ring::rand::SystemRandom::new();
-    ring::rand::SecureRandom::fill(&random, &mut key).map_err(|_| anyhow::anyhow!("the system has no random source"))?;
+    ring::rand::SecureRandom::fill(&random, &mut key)
+        .map_err(|_| anyhow::anyhow!("the system has no random source"))?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }

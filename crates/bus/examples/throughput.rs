@@ -7,14 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::{
-    self, consumer::AckPolicy, consumer::pull, message::PublishMessage, stream,
-};
+use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull, message::PublishMessage, stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use pangaea_bus::{
-    BoxFuture, Bus, BusError, Cursor, LogRing, LogSource, MemoryBus, NatsBus, NatsConfig,
-};
+use pangaea_bus::{BoxFuture, Bus, BusError, Cursor, LogRing, LogSource, MemoryBus, NatsBus, NatsConfig};
 use pangaea_contracts::{Actor, Envelope, Timestamp, cloud_event_headers};
 use tokio::sync::watch;
 
@@ -35,14 +31,8 @@ struct Log {
 
 impl Log {
     fn new() -> Arc<Self> {
-        let rows = (1..=MESSAGES)
-            .map(|position| Arc::new(envelope(position)))
-            .collect();
-        Arc::new(Self {
-            rows,
-            ring: LogRing::new(16_384),
-            end: watch::Sender::new(0),
-        })
+        let rows = (1..=MESSAGES).map(|position| Arc::new(envelope(position))).collect();
+        Arc::new(Self { rows, ring: LogRing::new(16_384), end: watch::Sender::new(0) })
     }
 
     fn commit_all(&self) {
@@ -63,11 +53,7 @@ impl LogSource for Log {
         self.end.subscribe()
     }
 
-    fn read(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Arc<Envelope>>, BusError>> {
+    fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Envelope>>, BusError>> {
         let rows = self.ring.read(after, limit).unwrap_or_else(|| {
             let first = after as usize;
             self.rows[first..self.rows.len().min(first + limit)].to_vec()
@@ -99,9 +85,7 @@ async fn memory() -> Result<f64, Failure> {
     let bus = MemoryBus::new("bench");
     let log = Log::new();
     bus.attach(log.clone()).await?;
-    let mut reader = bus
-        .open_reader("payment", "order", Cursor::default())
-        .await?;
+    let mut reader = bus.open_reader("payment", "order", Cursor::default()).await?;
     let start = Instant::now();
     let writer = tokio::spawn(async move {
         for chunk in log.rows.chunks(64) {
@@ -133,9 +117,7 @@ async fn bus(url: &str) -> Result<(f64, f64), Failure> {
     while relay.step().await?.position < MESSAGES {}
     let appended = per_second(start);
     let start = Instant::now();
-    let mut reader = bus
-        .open_reader("payment", "order", Cursor::default())
-        .await?;
+    let mut reader = bus.open_reader("payment", "order", Cursor::default()).await?;
     let mut read = 0;
     while read < MESSAGES {
         read = reader.next(BATCH).await?.last();
@@ -144,9 +126,7 @@ async fn bus(url: &str) -> Result<(f64, f64), Failure> {
     let rate = per_second(start);
     drop(reader);
     let client = async_nats::connect(url).await?;
-    jetstream::new(client)
-        .delete_stream(format!("{namespace}_order").to_uppercase())
-        .await?;
+    jetstream::new(client).delete_stream(format!("{namespace}_order").to_uppercase()).await?;
     bus.close().await;
     Ok((appended, rate))
 }
@@ -157,22 +137,14 @@ async fn raw(url: &str) -> Result<(f64, f64), Failure> {
     let jetstream = jetstream::new(client.clone());
     let name = format!("BENCH_RAW_{}", std::process::id());
     let subject = format!("bench-raw-{}.order.evt.placed.v1", std::process::id());
-    let config = stream::Config {
-        name: name.clone(),
-        subjects: vec![subject.clone()],
-        ..stream::Config::default()
-    };
+    let config = stream::Config { name: name.clone(), subjects: vec![subject.clone()], ..stream::Config::default() };
     let stream = jetstream.create_stream(config).await?;
-    let messages: Vec<(HeaderMap, Bytes)> = (1..=MESSAGES)
-        .map(|position| raw_message(&envelope(position)))
-        .collect();
+    let messages: Vec<(HeaderMap, Bytes)> = (1..=MESSAGES).map(|position| raw_message(&envelope(position))).collect();
     let start = Instant::now();
     for chunk in messages.chunks(BATCH) {
         let mut acks = Vec::with_capacity(chunk.len());
         for (headers, payload) in chunk {
-            let message = PublishMessage::build()
-                .headers(headers.clone())
-                .payload(payload.clone());
+            let message = PublishMessage::build().headers(headers.clone()).payload(payload.clone());
             acks.push(jetstream.send_publish(subject.clone(), message).await?);
         }
         for ack in acks {
@@ -188,11 +160,7 @@ async fn raw(url: &str) -> Result<(f64, f64), Failure> {
         ..pull::Config::default()
     };
     let consumer = stream.create_consumer(config).await?;
-    let mut incoming = consumer
-        .stream()
-        .max_messages_per_batch(512)
-        .messages()
-        .await?;
+    let mut incoming = consumer.stream().max_messages_per_batch(512).messages().await?;
     let mut held = Vec::with_capacity(BATCH);
     for number in 1..=MESSAGES {
         let message = incoming.next().await.ok_or("the pull has ended")??;
@@ -232,9 +200,6 @@ fn envelope(position: u64) -> Envelope {
         actor: Actor::system(),
         time: Timestamp::from_millis(1_700_000_000_000),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        payload: format!(
-            "{{\"order_id\":\"ord_{position:026}\",\"note\":\"{}\"}}",
-            "x".repeat(190)
-        ),
+        payload: format!("{{\"order_id\":\"ord_{position:026}\",\"note\":\"{}\"}}", "x".repeat(190)),
     }
 }

@@ -67,25 +67,14 @@ pub trait Bus: Send + Sync {
     ///
     /// # Errors
     /// [`BusError::InvalidName`] for a name or version the micro-service protocol does not take.
-    fn serve(
-        &self,
-        service: ServiceSpec,
-        handler: RequestHandler,
-    ) -> BoxFuture<'_, Result<ServiceHandle, BusError>>;
+    fn serve(&self, service: ServiceSpec, handler: RequestHandler) -> BoxFuture<'_, Result<ServiceHandle, BusError>>;
 
     /// Sends an ephemeral message: nobody stores it, whoever listens now gets it, and a slow listener may miss it.
-    fn publish<'a>(
-        &'a self,
-        subject: &'a str,
-        payload: Bytes,
-    ) -> BoxFuture<'a, Result<(), BusError>>;
+    fn publish<'a>(&'a self, subject: &'a str, payload: Bytes) -> BoxFuture<'a, Result<(), BusError>>;
 
     /// Listens to ephemeral messages. `*` stands for one token, a final `>` for one or more. The buffer holds 1024
     /// messages; one that lags loses the oldest, which is counted (`pangaea_bus_ephemeral_lost_total`).
-    fn subscribe<'a>(
-        &'a self,
-        pattern: &'a str,
-    ) -> BoxFuture<'a, Result<BoxStream<(String, Bytes)>, BusError>>;
+    fn subscribe<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<BoxStream<(String, Bytes)>, BusError>>;
 
     /// Whether messages can travel now. A bus that is down degrades a module, it does not stop it.
     fn healthy(&self) -> bool;
@@ -113,8 +102,7 @@ pub trait LogSource: Send + Sync {
     ///
     /// # Errors
     /// [`BusError::Source`] when the database does not answer.
-    fn read(&self, after: u64, limit: usize)
-    -> BoxFuture<'_, Result<Vec<Arc<Envelope>>, BusError>>;
+    fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Envelope>>, BusError>>;
 
     /// Tells the owner the position up to which a reader has committed, so that pruning never passes it. Called when a
     /// reader of this process opens and when any asks by `log_read`; the default forgets it, which is right for an
@@ -196,10 +184,6 @@ impl LogBatch {
 impl Cursor {
     /// The cursor of a reader that has committed `envelope`.
     pub fn at(envelope: &Envelope) -> Self {
-        Self {
-            log_id: envelope.log_id.clone(),
-            position: envelope.position,
-            message_id: envelope.id.clone(),
-        }
+        Self { log_id: envelope.log_id.clone(), position: envelope.position, message_id: envelope.id.clone() }
     }
 }

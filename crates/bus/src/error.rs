@@ -10,39 +10,21 @@ pub enum BusError {
     #[error("the service of {0} is busy; try again")]
     Busy(String),
     #[error("{subject} answered with error {status}: {message}")]
-    Remote {
-        subject: String,
-        status: usize,
-        message: String,
-    },
-    #[error(
-        "the log of {0:?} is not attached to this bus; the module that owns it must run in this process"
-    )]
+    Remote { subject: String, status: usize, message: String },
+    #[error("the log of {0:?} is not attached to this bus; the module that owns it must run in this process")]
     UnknownSource(String),
     #[error(
         "the log of {source_name:?} is {found:?}, but the cursor was taken from {expected:?}: the source was reset or \
          restored; rebuild this reader from the start, or restore the source"
     )]
-    LogReset {
-        source_name: String,
-        expected: String,
-        found: String,
-    },
+    LogReset { source_name: String, expected: String, found: String },
     #[error(
         "the log of {source_name:?} does not hold the message of the cursor at position {position}: {detail}; the source \
          was restored to an older state without a new log id"
     )]
-    CursorMismatch {
-        source_name: String,
-        position: u64,
-        detail: String,
-    },
+    CursorMismatch { source_name: String, position: u64, detail: String },
     #[error("the log of {source_name:?} no longer holds position {position}; its first is {first}")]
-    Pruned {
-        source_name: String,
-        position: u64,
-        first: u64,
-    },
+    Pruned { source_name: String, position: u64, first: u64 },
     #[error(
         "stream {stream} holds what the outbox does not: {detail}; the module must not publish. If the outbox is the \
          truth, delete the stream and it is refilled"
@@ -51,27 +33,17 @@ pub enum BusError {
     #[error("stream {stream} refused an append: {detail}")]
     AppendRefused { stream: String, detail: String },
     #[error("{what} is not configured as wanted: {}; change it on the server, or run nats-server 2.9 or newer", differences.join(", "))]
-    Configuration {
-        what: String,
-        differences: Vec<String>,
-    },
+    Configuration { what: String, differences: Vec<String> },
     #[error("the bus cannot be configured like this: {0}")]
     InvalidConfig(String),
     #[error("{what} {name:?} is not valid: {expected}")]
-    InvalidName {
-        what: &'static str,
-        name: String,
-        expected: &'static str,
-    },
+    InvalidName { what: &'static str, name: String, expected: &'static str },
     #[error("a message in the log of {source_name:?} cannot be read: {detail}")]
     Malformed { source_name: String, detail: String },
     #[error("the log of {source_name:?} could not be read: {detail}")]
     Source { source_name: String, detail: String },
     #[error("the broker answered {operation} with an error: {detail}")]
-    Broker {
-        operation: &'static str,
-        detail: String,
-    },
+    Broker { operation: &'static str, detail: String },
     #[error("the bus is closed")]
     Closed,
 }

@@ -31,9 +31,7 @@ mod protocol;
 mod ring;
 mod service;
 
-pub use api::{
-    BoxFuture, BoxStream, Bus, Cursor, LogBatch, LogReader, LogSource, Relay, RelayProgress,
-};
+pub use api::{BoxFuture, BoxStream, Bus, Cursor, LogBatch, LogReader, LogSource, Relay, RelayProgress};
 pub use error::BusError;
 pub use memory::MemoryBus;
 pub use nats::{NatsBus, NatsConfig, NatsCredentials};

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pangaea_contracts::{
-    Envelope, PAYLOAD_BYTES_MAX, cloud_event_headers, from_cloud_event_headers,
-};
+use pangaea_contracts::{Envelope, PAYLOAD_BYTES_MAX, cloud_event_headers, from_cloud_event_headers};
 use serde::{Deserialize, Serialize};
 
 use crate::{BusError, Cursor, LogSource};
@@ -35,23 +33,11 @@ pub(crate) struct LogReadRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub(crate) enum LogReadReply {
-    Messages {
-        log_id: String,
-        end: u64,
-        messages: Vec<WireMessage>,
-    },
-    LogReset {
-        log_id: String,
-    },
-    CursorMismatch {
-        detail: String,
-    },
-    Pruned {
-        first: u64,
-    },
-    Failed {
-        detail: String,
-    },
+    Messages { log_id: String, end: u64, messages: Vec<WireMessage> },
+    LogReset { log_id: String },
+    CursorMismatch { detail: String },
+    Pruned { first: u64 },
+    Failed { detail: String },
 }
 
 /// An envelope as JSON: its CloudEvents attributes, and the payload byte for byte.
@@ -78,9 +64,7 @@ pub(crate) fn end_subject(source: &str) -> String {
 
 /// Names of sources, readers and namespaces are parts of subjects, streams and durable consumers.
 pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), BusError> {
-    let sound = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-'
-    };
+    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
     if !name.is_empty() && name.len() <= 64 && name.bytes().all(sound) {
         return Ok(());
     }
@@ -94,9 +78,7 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), BusError>
 /// A subject that something can be sent to.
 pub(crate) fn check_subject(subject: &str) -> Result<(), BusError> {
     let sound = |token: &str| {
-        !token.is_empty()
-            && !token.contains(['*', '>'])
-            && token.bytes().all(|byte| byte.is_ascii_graphic())
+        !token.is_empty() && !token.contains(['*', '>']) && token.bytes().all(|byte| byte.is_ascii_graphic())
     };
     if subject.split('.').all(sound) {
         return Ok(());
@@ -112,14 +94,11 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), BusError> {
 pub(crate) fn check_pattern(pattern: &str) -> Result<(), BusError> {
     let tokens: Vec<&str> = pattern.split('.').collect();
     let last = tokens.len() - 1;
-    let sound = tokens
-        .iter()
-        .enumerate()
-        .all(|(index, token)| match *token {
-            "*" => true,
-            ">" => index == last,
-            token => check_subject(token).is_ok(),
-        });
+    let sound = tokens.iter().enumerate().all(|(index, token)| match *token {
+        "*" => true,
+        ">" => index == last,
+        token => check_subject(token).is_ok(),
+    });
     if sound {
         return Ok(());
     }
@@ -135,24 +114,16 @@ pub(crate) async fn check_cursor(log: &dyn LogSource, cursor: &Cursor) -> Result
     let source_name = || log.source().to_owned();
     let found = log.log_id();
     if !cursor.log_id.is_empty() && cursor.log_id != found {
-        return Err(BusError::LogReset {
-            source_name: source_name(),
-            expected: cursor.log_id.clone(),
-            found,
-        });
+        return Err(BusError::LogReset { source_name: source_name(), expected: cursor.log_id.clone(), found });
     }
     if cursor.position == 0 || cursor.message_id.is_empty() {
         return Ok(());
     }
-    let mismatch = |detail| BusError::CursorMismatch {
-        source_name: source_name(),
-        position: cursor.position,
-        detail,
-    };
+    let mismatch = |detail| BusError::CursorMismatch { source_name: source_name(), position: cursor.position, detail };
     match log.read(cursor.position - 1, 1).await?.first() {
-        Some(row) if row.position == cursor.position && row.id != cursor.message_id => Err(
-            mismatch(format!("expected {}, found {}", cursor.message_id, row.id)),
-        ),
+        Some(row) if row.position == cursor.position && row.id != cursor.message_id => {
+            Err(mismatch(format!("expected {}, found {}", cursor.message_id, row.id)))
+        }
         // A later row means that the cursor's own has been pruned, which a committed cursor allows.
         Some(_) => Ok(()),
         None => Err(mismatch("the log ends before it".to_owned())),
@@ -160,11 +131,7 @@ pub(crate) async fn check_cursor(log: &dyn LogSource, cursor: &Cursor) -> Result
 }
 
 /// Reads the rows after `after` and checks that they follow it without a gap.
-pub(crate) async fn read_dense(
-    log: &dyn LogSource,
-    after: u64,
-    limit: usize,
-) -> Result<Vec<Arc<Envelope>>, BusError> {
+pub(crate) async fn read_dense(log: &dyn LogSource, after: u64, limit: usize) -> Result<Vec<Arc<Envelope>>, BusError> {
     let rows = log.read(after, limit).await?;
     if let Some(first) = rows.first().filter(|first| first.position > after + 1) {
         return Err(BusError::Pruned {
@@ -173,59 +140,33 @@ pub(crate) async fn read_dense(
             first: first.position,
         });
     }
-    if let Some((index, row)) = rows
-        .iter()
-        .enumerate()
-        .find(|(index, row)| row.position != after + 1 + *index as u64)
-    {
+    if let Some((index, row)) = rows.iter().enumerate().find(|(index, row)| row.position != after + 1 + *index as u64) {
         let detail = format!("position {} follows {}", row.position, after + index as u64);
-        return Err(BusError::Malformed {
-            source_name: log.source().to_owned(),
-            detail,
-        });
+        return Err(BusError::Malformed { source_name: log.source().to_owned(), detail });
     }
     Ok(rows)
 }
 
 /// Answers a `log_read` request: the owner's side of it.
 pub(crate) async fn answer_log_read(log: &dyn LogSource, payload: &[u8]) -> Result<Bytes, String> {
-    let request: LogReadRequest = serde_json::from_slice(payload)
-        .map_err(|error| format!("the log_read request cannot be read: {error}"))?;
+    let request: LogReadRequest =
+        serde_json::from_slice(payload).map_err(|error| format!("the log_read request cannot be read: {error}"))?;
     let reply = match read_for(log, &request).await {
-        Ok(messages) => LogReadReply::Messages {
-            log_id: log.log_id(),
-            end: *log.end().borrow(),
-            messages,
-        },
+        Ok(messages) => LogReadReply::Messages { log_id: log.log_id(), end: *log.end().borrow(), messages },
         Err(BusError::LogReset { found, .. }) => LogReadReply::LogReset { log_id: found },
         Err(BusError::CursorMismatch { detail, .. }) => LogReadReply::CursorMismatch { detail },
         Err(BusError::Pruned { first, .. }) => LogReadReply::Pruned { first },
-        Err(error) => LogReadReply::Failed {
-            detail: error.to_string(),
-        },
+        Err(error) => LogReadReply::Failed { detail: error.to_string() },
     };
-    serde_json::to_vec(&reply)
-        .map(Bytes::from)
-        .map_err(|error| error.to_string())
+    serde_json::to_vec(&reply).map(Bytes::from).map_err(|error| error.to_string())
 }
 
-async fn read_for(
-    log: &dyn LogSource,
-    request: &LogReadRequest,
-) -> Result<Vec<WireMessage>, BusError> {
-    let cursor = Cursor {
-        log_id: request.log_id.clone(),
-        position: request.position,
-        message_id: request.message_id.clone(),
-    };
+async fn read_for(log: &dyn LogSource, request: &LogReadRequest) -> Result<Vec<WireMessage>, BusError> {
+    let cursor =
+        Cursor { log_id: request.log_id.clone(), position: request.position, message_id: request.message_id.clone() };
     check_cursor(log, &cursor).await?;
     log.reader_at(&request.reader, request.committed);
-    let rows = read_dense(
-        log,
-        request.position,
-        request.limit.clamp(1, LOG_READ_MESSAGES_MAX),
-    )
-    .await?;
+    let rows = read_dense(log, request.position, request.limit.clamp(1, LOG_READ_MESSAGES_MAX)).await?;
     let mut bytes = 0;
     Ok(rows
         .iter()
@@ -249,40 +190,19 @@ impl LogReadReply {
     ) -> Result<(String, u64, Vec<Arc<Envelope>>), BusError> {
         let source_name = source.to_owned();
         match self {
-            Self::Messages {
-                log_id,
-                end,
-                messages,
-            } => {
-                let rows: Result<Vec<_>, String> = messages
-                    .into_iter()
-                    .map(WireMessage::into_envelope)
-                    .collect();
-                let rows = rows.map_err(|detail| BusError::Malformed {
-                    source_name,
-                    detail,
-                })?;
+            Self::Messages { log_id, end, messages } => {
+                let rows: Result<Vec<_>, String> = messages.into_iter().map(WireMessage::into_envelope).collect();
+                let rows = rows.map_err(|detail| BusError::Malformed { source_name, detail })?;
                 Ok((log_id, end, rows.into_iter().map(Arc::new).collect()))
             }
-            Self::LogReset { log_id } => Err(BusError::LogReset {
-                source_name,
-                expected: request.log_id.clone(),
-                found: log_id,
-            }),
-            Self::CursorMismatch { detail } => Err(BusError::CursorMismatch {
-                source_name,
-                position: request.position,
-                detail,
-            }),
-            Self::Pruned { first } => Err(BusError::Pruned {
-                source_name,
-                position: request.position + 1,
-                first,
-            }),
-            Self::Failed { detail } => Err(BusError::Source {
-                source_name,
-                detail,
-            }),
+            Self::LogReset { log_id } => {
+                Err(BusError::LogReset { source_name, expected: request.log_id.clone(), found: log_id })
+            }
+            Self::CursorMismatch { detail } => {
+                Err(BusError::CursorMismatch { source_name, position: request.position, detail })
+            }
+            Self::Pruned { first } => Err(BusError::Pruned { source_name, position: request.position + 1, first }),
+            Self::Failed { detail } => Err(BusError::Source { source_name, detail }),
         }
     }
 }
@@ -291,22 +211,14 @@ impl LogReadReply {
 
 impl From<&Envelope> for WireMessage {
     fn from(envelope: &Envelope) -> Self {
-        let attributes = cloud_event_headers(envelope)
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        Self {
-            attributes,
-            payload: envelope.payload.clone(),
-        }
+        let attributes =
+            cloud_event_headers(envelope).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { attributes, payload: envelope.payload.clone() }
     }
 }
 
 impl WireMessage {
     fn into_envelope(self) -> Result<Envelope, String> {
-        from_cloud_event_headers(
-            |name| self.attributes.get(name).map(String::as_str),
-            self.payload,
-        )
+        from_cloud_event_headers(|name| self.attributes.get(name).map(String::as_str), self.payload)
     }
 }

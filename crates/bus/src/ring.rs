@@ -18,10 +18,7 @@ pub struct LogRing {
 impl LogRing {
     /// A ring that holds at most `rows_max` rows (at least 1).
     pub fn new(rows_max: usize) -> Self {
-        Self {
-            rows: RwLock::new(VecDeque::new()),
-            rows_max: rows_max.max(1),
-        }
+        Self { rows: RwLock::new(VecDeque::new()), rows_max: rows_max.max(1) }
     }
 
     /// Adds rows that have been committed, in order. A row that does not follow the last one empties the ring first,
@@ -29,10 +26,7 @@ impl LogRing {
     pub fn push(&self, committed: impl IntoIterator<Item = Arc<Envelope>>) {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for row in committed {
-            if rows
-                .back()
-                .is_some_and(|last| last.position + 1 != row.position || last.log_id != row.log_id)
-            {
+            if rows.back().is_some_and(|last| last.position + 1 != row.position || last.log_id != row.log_id) {
                 rows.clear();
             }
             if rows.len() == self.rows_max {
@@ -47,11 +41,7 @@ impl LogRing {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let first = rows.front()?.position;
         let skip = usize::try_from((after + 1).checked_sub(first)?).ok()?;
-        (skip < rows.len()).then(|| {
-            rows.range(skip..rows.len().min(skip.saturating_add(limit)))
-                .cloned()
-                .collect()
-        })
+        (skip < rows.len()).then(|| rows.range(skip..rows.len().min(skip.saturating_add(limit))).cloned().collect())
     }
 }
 
@@ -81,12 +71,7 @@ mod tests {
     }
 
     fn positions(ring: &LogRing, after: u64, limit: usize) -> Option<Vec<u64>> {
-        Some(
-            ring.read(after, limit)?
-                .iter()
-                .map(|row| row.position)
-                .collect(),
-        )
+        Some(ring.read(after, limit)?.iter().map(|row| row.position).collect())
     }
 
     #[test]
@@ -94,11 +79,7 @@ mod tests {
         let ring = LogRing::new(3);
         assert_eq!(positions(&ring, 0, 10), None);
         ring.push((1..=5).map(row));
-        assert_eq!(
-            positions(&ring, 1, 10),
-            None,
-            "position 2 has left the ring"
-        );
+        assert_eq!(positions(&ring, 1, 10), None, "position 2 has left the ring");
         assert_eq!(positions(&ring, 2, 10), Some(vec![3, 4, 5]));
         assert_eq!(positions(&ring, 3, 1), Some(vec![4]));
         assert_eq!(positions(&ring, 5, 10), None);

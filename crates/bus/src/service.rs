@@ -36,8 +36,7 @@ pub struct IncomingRequest {
 }
 
 /// Answers a request; the `Err` text reaches the caller as [`BusError::Remote`], so it must hold nothing internal.
-pub type RequestHandler =
-    Arc<dyn Fn(IncomingRequest) -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>;
+pub type RequestHandler = Arc<dyn Fn(IncomingRequest) -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>;
 
 /// A running service. Dropping it stops the service without waiting for requests in flight.
 #[derive(Debug)]
@@ -81,10 +80,7 @@ impl ServiceSpec {
 }
 
 /// Calls the handler and turns a panic into an answer, so that the caller need not wait for its timeout.
-pub(crate) async fn run_handler(
-    handler: &RequestHandler,
-    request: IncomingRequest,
-) -> Result<Bytes, String> {
+pub(crate) async fn run_handler(handler: &RequestHandler, request: IncomingRequest) -> Result<Bytes, String> {
     let subject = request.subject.clone();
     let answer = std::panic::AssertUnwindSafe(async { handler(request).await });
     answer.catch_unwind().await.unwrap_or_else(|_| {

@@ -8,9 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use bytes::Bytes;
 use pangaea_bus::{Bus, BusError, Cursor, NatsBus, NatsConfig, RequestHandler, ServiceSpec};
-use support::{
-    NatsServer, Place, TestLog, drive, next, open, positions, read_committing, server_binaries,
-};
+use support::{NatsServer, Place, TestLog, drive, next, open, positions, read_committing, server_binaries};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,11 +21,7 @@ async fn servers() -> Vec<Place> {
 }
 
 async fn raw(place: &Place) -> jetstream::Context {
-    jetstream::new(
-        async_nats::connect(place.server.as_ref().unwrap().url())
-            .await
-            .unwrap(),
-    )
+    jetstream::new(async_nats::connect(place.server.as_ref().unwrap().url()).await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,19 +43,8 @@ async fn a_deleted_stream_is_refilled_and_its_readers_go_on() {
             "{}: the refilled stream is whole",
             place.name
         );
-        let state = jetstream
-            .get_stream("TEST_ORDER")
-            .await
-            .unwrap()
-            .cached_info()
-            .state
-            .clone();
-        assert_eq!(
-            (state.messages, state.last_sequence),
-            (900, 900),
-            "{}",
-            place.name
-        );
+        let state = jetstream.get_stream("TEST_ORDER").await.unwrap().cached_info().state.clone();
+        assert_eq!((state.messages, state.last_sequence), (900, 900), "{}", place.name);
     }
 }
 
@@ -83,11 +66,7 @@ async fn an_idle_relay_notices_that_its_stream_is_gone() {
             {
                 break;
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "{}: the stream was not refilled",
-                place.name
-            );
+            assert!(tokio::time::Instant::now() < deadline, "{}: the stream was not refilled", place.name);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -110,18 +89,9 @@ async fn a_gap_after_a_purge_is_read_from_the_owner() {
         stream.purge().sequence(551).await.unwrap();
         let mut reader = open(place.bus.as_ref(), "payment", "order", Cursor::at(&got[9])).await;
         let rest = read_committing(reader.as_mut(), 590, 100).await;
-        assert!(
-            rest[..] == log.rows()[10..],
-            "{}: {:?}",
-            place.name,
-            positions(&rest)
-        );
+        assert!(rest[..] == log.rows()[10..], "{}: {:?}", place.name, positions(&rest));
         let asked = log.readers.lock().unwrap().clone();
-        assert!(
-            asked.contains(&("payment".to_owned(), 10)),
-            "{}: the owner learns the cursor: {asked:?}",
-            place.name
-        );
+        assert!(asked.contains(&("payment".to_owned(), 10)), "{}: the owner learns the cursor: {asked:?}", place.name);
     }
 }
 
@@ -140,28 +110,11 @@ async fn a_reader_whose_stream_gets_nothing_asks_the_owner() {
         );
         log.append(3);
         place.host(&log).await;
-        assert_eq!(
-            positions(&read_committing(reader.as_mut(), 3, 10).await),
-            [6, 7, 8],
-            "{}",
-            place.name
-        );
+        assert_eq!(positions(&read_committing(reader.as_mut(), 3, 10).await), [6, 7, 8], "{}", place.name);
         place.stop_relays();
-        place
-            .bus
-            .attach(TestLog::new("order", "log_2"))
-            .await
-            .unwrap();
-        let error = tokio::time::timeout(10 * SECOND, reader.next(10))
-            .await
-            .expect("the reset shows")
-            .unwrap_err();
-        assert_eq!(
-            (error.code(), error.is_transient()),
-            ("bus.log_reset", false),
-            "{}",
-            place.name
-        );
+        place.bus.attach(TestLog::new("order", "log_2")).await.unwrap();
+        let error = tokio::time::timeout(10 * SECOND, reader.next(10)).await.expect("the reset shows").unwrap_err();
+        assert_eq!((error.code(), error.is_transient()), ("bus.log_reset", false), "{}", place.name);
     }
 }
 
@@ -177,23 +130,11 @@ async fn a_flood_of_duplicates_does_not_stall_a_reader() {
         let got = read_committing(reader.as_mut(), 6000, 256).await;
         assert!(got == log.rows());
         place.stop_relays();
-        raw(&place)
-            .await
-            .get_stream("TEST_ORDER")
-            .await
-            .unwrap()
-            .purge()
-            .await
-            .unwrap();
+        raw(&place).await.get_stream("TEST_ORDER").await.unwrap().purge().await.unwrap();
         place.host(&log).await;
         log.append(1);
         let batch = next(reader.as_mut(), 256).await;
-        assert_eq!(
-            (batch.first, batch.messages.len()),
-            (6001, 1),
-            "{}",
-            place.name
-        );
+        assert_eq!((batch.first, batch.messages.len()), (6001, 1), "{}", place.name);
     }
 }
 
@@ -211,19 +152,11 @@ async fn a_deleted_consumer_is_made_again() {
         stream.delete_consumer("payment").await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         log.append(100);
-        let (batch, mut reader) = tokio::time::timeout(10 * SECOND, waiting)
-            .await
-            .expect(&place.name)
-            .unwrap();
+        let (batch, mut reader) = tokio::time::timeout(10 * SECOND, waiting).await.expect(&place.name).unwrap();
         got.extend(batch.messages);
         got.extend(read_committing(reader.as_mut(), 200 - got.len(), 50).await);
         assert!(got == log.rows(), "{}: {:?}", place.name, positions(&got));
-        assert!(
-            stream
-                .get_consumer::<jetstream::consumer::pull::Config>("payment")
-                .await
-                .is_ok()
-        );
+        assert!(stream.get_consumer::<jetstream::consumer::pull::Config>("payment").await.is_ok());
     }
 }
 
@@ -242,8 +175,7 @@ async fn a_broker_killed_again_and_again_loses_and_doubles_nothing() {
                 }
             }
         });
-        let reading =
-            tokio::spawn(async move { read_committing(reader.as_mut(), 10_000, 100).await });
+        let reading = tokio::spawn(async move { read_committing(reader.as_mut(), 10_000, 100).await });
         let mut server = place.server.take().unwrap();
         let server = tokio::task::spawn_blocking(move || {
             for _ in 0..5 {
@@ -256,17 +188,10 @@ async fn a_broker_killed_again_and_again_loses_and_doubles_nothing() {
         });
         place.server = Some(server.await.unwrap());
         writer.await.unwrap();
-        let got = tokio::time::timeout(60 * SECOND, reading)
-            .await
-            .expect(&place.name)
-            .unwrap();
+        let got = tokio::time::timeout(60 * SECOND, reading).await.expect(&place.name).unwrap();
         assert!(got == log.rows(), "{}", place.name);
         let mut late = open(place.bus.as_ref(), "late", "order", Cursor::default()).await;
-        assert!(
-            read_committing(late.as_mut(), 10_000, 256).await == log.rows(),
-            "{}: the stream is whole",
-            place.name
-        );
+        assert!(read_committing(late.as_mut(), 10_000, 256).await == log.rows(), "{}: the stream is whole", place.name);
     }
 }
 
@@ -274,11 +199,7 @@ async fn a_broker_killed_again_and_again_loses_and_doubles_nothing() {
 async fn a_broker_that_is_not_there_yet_is_waited_for() {
     for binary in server_binaries() {
         let mut server = NatsServer::stopped(&binary);
-        let bus = Arc::new(
-            NatsBus::connect(NatsConfig::new(server.url(), "test"))
-                .await
-                .unwrap(),
-        );
+        let bus = Arc::new(NatsBus::connect(NatsConfig::new(server.url(), "test")).await.unwrap());
         assert!(!bus.healthy());
         let log = TestLog::new("order", "log_1");
         log.append(10);
@@ -293,42 +214,26 @@ async fn a_broker_that_is_not_there_yet_is_waited_for() {
         };
         let _served = bus.serve(spec, echo).await.unwrap();
         let unavailable = [
-            bus.request("order.rpc.echo.v1", Bytes::new(), None, SECOND)
-                .await
-                .err(),
+            bus.request("order.rpc.echo.v1", Bytes::new(), None, SECOND).await.err(),
             bus.publish("order.status.up", Bytes::new()).await.err(),
-            bus.open_reader("payment", "order", Cursor::default())
-                .await
-                .err(),
+            bus.open_reader("payment", "order", Cursor::default()).await.err(),
         ];
         for error in unavailable {
             assert!(
-                matches!(&error, Some(BusError::Unavailable(_)))
-                    && error.is_some_and(|error| error.is_transient())
+                matches!(&error, Some(BusError::Unavailable(_))) && error.is_some_and(|error| error.is_transient())
             );
         }
         server.restart();
         support::eventually("the bus connects", || bus.healthy()).await;
         let mut reader = open(bus.as_ref(), "payment", "order", Cursor::default()).await;
         assert!(read_committing(reader.as_mut(), 10, 10).await == log.rows());
-        assert_eq!(
-            bus.request("order.rpc.echo.v1", "x".into(), None, 5 * SECOND)
-                .await,
-            Ok("x".into())
-        );
+        assert_eq!(bus.request("order.rpc.echo.v1", "x".into(), None, 5 * SECOND).await, Ok("x".into()));
         server.kill();
         support::eventually("the loss is seen", || !bus.healthy()).await;
         log.append(5);
         server.restart();
-        assert_eq!(
-            positions(&read_committing(reader.as_mut(), 5, 10).await),
-            [11, 12, 13, 14, 15]
-        );
-        assert_eq!(
-            bus.request("order.rpc.echo.v1", "y".into(), None, 5 * SECOND)
-                .await,
-            Ok("y".into())
-        );
+        assert_eq!(positions(&read_committing(reader.as_mut(), 5, 10).await), [11, 12, 13, 14, 15]);
+        assert_eq!(bus.request("order.rpc.echo.v1", "y".into(), None, 5 * SECOND).await, Ok("y".into()));
         relay.abort();
     }
 }

@@ -73,9 +73,17 @@ impl Database {
     pub async fn writer(&self, migrations: &[Migration], code_version: &str) -> Result<Writer, JournalError> {
         let lock = self.place.lock()?;
         let mut connection = self.place.connect_to_write().await?;
-        self.place.make_schema(&mut connection).await?;
-        crate::migrate::migrate(&mut connection, &self.module, self.kind(), migrations).await?;
+        if let Err(error) = self.prepare(&mut connection, migrations).await {
+            // Awaited, so that on PostgreSQL the session's lock is free again when this returns.
+            let _ = connection.close().await;
+            return Err(error);
+        }
         Writer::lead(connection, self.clone(), lock, code_version).await
+    }
+
+    async fn prepare(&self, connection: &mut Connection, migrations: &[Migration]) -> Result<(), JournalError> {
+        self.place.make_schema(connection).await?;
+        crate::migrate::migrate(connection, &self.module, self.kind(), migrations).await
     }
 
     /// The writing connection again, after the old one broke. The lock file, where there is one, is still held.

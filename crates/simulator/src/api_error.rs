@@ -27,11 +27,7 @@ struct ErrorDetail<'a> {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-        }
+        Self { status, code, message: message.into() }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -64,12 +60,6 @@ impl ApiError {
 
     /// The body, with the id of the intent that the error is about.
     pub(crate) fn body<'a>(&'a self, payment_intent: Option<&'a str>) -> ErrorBody<'a> {
-        ErrorBody {
-            error: ErrorDetail {
-                code: self.code,
-                message: &self.message,
-                payment_intent,
-            },
-        }
+        ErrorBody { error: ErrorDetail { code: self.code, message: &self.message, payment_intent } }
     }
 }

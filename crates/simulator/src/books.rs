@@ -48,36 +48,18 @@ pub(crate) struct Call {
 /// What a call asks for; amounts are positive minor units.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Authorize {
-        amount: i64,
-        currency: String,
-        token: Token,
-        reference: String,
-    },
-    Confirm {
-        intent: String,
-    },
-    Capture {
-        intent: String,
-        amount: Option<i64>,
-    },
-    Void {
-        intent: String,
-    },
-    Refund {
-        intent: String,
-        amount: i64,
-    },
+    Authorize { amount: i64, currency: String, token: Token, reference: String },
+    Confirm { intent: String },
+    Capture { intent: String, amount: Option<i64> },
+    Void { intent: String },
+    Refund { intent: String, amount: i64 },
 }
 
 /// What became of a call.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Booked in memory; to be answered once the entry is on disk.
-    Performed {
-        entry: Box<LedgerEntry>,
-        intent: Box<Intent>,
-    },
+    Performed { entry: Box<LedgerEntry>, intent: Box<Intent> },
     /// The key has an answer already.
     Replayed(Operation),
     /// Nothing is done and nothing is answered.
@@ -88,10 +70,7 @@ pub(crate) enum Outcome {
 
 impl Books {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            ..Self::default()
-        }
+        Self { seed, ..Self::default() }
     }
 
     /// Position of the newest entry.
@@ -108,20 +87,13 @@ impl Books {
     }
 
     /// Newest first, beginning after the intent `after`; and whether there are more.
-    pub(crate) fn page(
-        &self,
-        limit: usize,
-        after: Option<&str>,
-    ) -> Result<(Vec<Intent>, bool), ApiError> {
+    pub(crate) fn page(&self, limit: usize, after: Option<&str>) -> Result<(Vec<Intent>, bool), ApiError> {
         let end = match after {
             None => self.intents.len(),
             Some(id) => *self.by_id.get(id).ok_or_else(|| unknown_intent(id))?,
         };
         let start = end.saturating_sub(limit);
-        Ok((
-            self.intents[start..end].iter().rev().cloned().collect(),
-            start > 0,
-        ))
+        Ok((self.intents[start..end].iter().rev().cloned().collect(), start > 0))
     }
 
     /// Performs a call, or finds what was done under its key.
@@ -143,11 +115,7 @@ impl Books {
             Command::Confirm { intent }
             | Command::Capture { intent, .. }
             | Command::Void { intent }
-            | Command::Refund { intent, .. } => {
-                self.intent(intent)
-                    .ok_or_else(|| unknown_intent(intent))?
-                    .token
-            }
+            | Command::Refund { intent, .. } => self.intent(intent).ok_or_else(|| unknown_intent(intent))?.token,
         };
         if token == Token::Timeout {
             return Ok(Outcome::Hold);
@@ -173,10 +141,7 @@ impl Books {
             answer,
         };
         self.book(&entry).map_err(ApiError::internal)?;
-        Ok(Outcome::Performed {
-            entry: Box::new(entry),
-            intent: Box::new(intent),
-        })
+        Ok(Outcome::Performed { entry: Box::new(entry), intent: Box::new(intent) })
     }
 
     /// Takes an entry into the state.
@@ -189,10 +154,7 @@ impl Books {
         }
         let position = match entry.payment_method {
             Some(token) => self.insert(entry, token)?,
-            None => *self
-                .by_id
-                .get(&entry.intent)
-                .ok_or_else(|| format!("the intent {} is unknown", entry.intent))?,
+            None => *self.by_id.get(&entry.intent).ok_or_else(|| format!("the intent {} is unknown", entry.intent))?,
         };
         let intent = &mut self.intents[position];
         match entry.kind {
@@ -256,12 +218,7 @@ impl Books {
     fn rule(&self, key: &str, command: Command) -> Result<Ruling, ApiError> {
         let known = |id: &str| self.intent(id).cloned().ok_or_else(|| unknown_intent(id));
         Ok(match command {
-            Command::Authorize {
-                amount,
-                currency,
-                token,
-                reference,
-            } => {
+            Command::Authorize { amount, currency, token, reference } => {
                 let id = derive::id("pi_", self.seed, "intent", key);
                 let status = IntentStatus::RequiresAction;
                 Ruling::authorize(Intent {
@@ -284,8 +241,5 @@ impl Books {
 }
 
 fn unknown_intent(id: &str) -> ApiError {
-    ApiError::not_found(
-        "intent_not_found",
-        format!("no payment intent has the id {id:?}"),
-    )
+    ApiError::not_found("intent_not_found", format!("no payment intent has the id {id:?}"))
 }

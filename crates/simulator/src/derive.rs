@@ -34,12 +34,7 @@ pub(crate) fn fingerprint(path: &str, body: &[u8]) -> String {
 
 /// True for about one in `one_in` pairs of key and attempt.
 pub(crate) fn chance(seed: u64, key: &str, attempt: u32, one_in: u64) -> bool {
-    let hash = digest(&[
-        &seed.to_be_bytes(),
-        b"chance",
-        key.as_bytes(),
-        &attempt.to_be_bytes(),
-    ]);
+    let hash = digest(&[&seed.to_be_bytes(), b"chance", key.as_bytes(), &attempt.to_be_bytes()]);
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
     u64::from_be_bytes(first).is_multiple_of(one_in)
@@ -63,20 +58,12 @@ mod tests {
 
     #[test]
     fn chance_is_near_its_rate_and_repeats() {
-        let hits = (0..3_000)
-            .filter(|n| chance(7, &format!("key-{n}"), 1, 3))
-            .count();
-        assert!(
-            (850..1_150).contains(&hits),
-            "one in three of 3000 was {hits}"
-        );
-        let again = (0..3_000)
-            .filter(|n| chance(7, &format!("key-{n}"), 1, 3))
-            .count();
+        let hits = (0..3_000).filter(|n| chance(7, &format!("key-{n}"), 1, 3)).count();
+        assert!((850..1_150).contains(&hits), "one in three of 3000 was {hits}");
+        let again = (0..3_000).filter(|n| chance(7, &format!("key-{n}"), 1, 3)).count();
         assert_eq!(hits, again);
-        let other_seed = (0..64).filter(|n| {
-            chance(7, &format!("key-{n}"), 1, 3) != chance(8, &format!("key-{n}"), 1, 3)
-        });
+        let other_seed =
+            (0..64).filter(|n| chance(7, &format!("key-{n}"), 1, 3) != chance(8, &format!("key-{n}"), 1, 3));
         assert!(other_seed.count() > 0, "the seed must matter");
     }
 }

@@ -70,10 +70,7 @@ impl Desk {
             Outcome::Replayed(operation) => {
                 self.wait_durable(operation.seq).await?;
                 self.delay().await;
-                Ok(Reply::Answer {
-                    answer: operation.answer,
-                    replayed: true,
-                })
+                Ok(Reply::Answer { answer: operation.answer, replayed: true })
             }
             Outcome::Hold => {
                 self.pause(self.0.hold).await;
@@ -83,10 +80,7 @@ impl Desk {
     }
 
     /// Reads the books and waits until what was read is on disk: a reader must not see what a crash could undo.
-    pub(crate) async fn read<T>(
-        &self,
-        read: impl FnOnce(&Books) -> Result<T, ApiError>,
-    ) -> Result<T, ApiError> {
+    pub(crate) async fn read<T>(&self, read: impl FnOnce(&Books) -> Result<T, ApiError>) -> Result<T, ApiError> {
         let (seq, value) = {
             let books = self.books()?;
             (books.seq(), read(&books)?)
@@ -98,45 +92,24 @@ impl Desk {
 
     /// What was done under a key.
     pub(crate) async fn operation(&self, key: &str) -> Result<Operation, ApiError> {
-        let missing = || {
-            ApiError::not_found(
-                "operation_not_found",
-                format!("nothing was done under the key {key:?}"),
-            )
-        };
-        self.read(|books| books.operation(key).cloned().ok_or_else(missing))
-            .await
+        let missing = || ApiError::not_found("operation_not_found", format!("nothing was done under the key {key:?}"));
+        self.read(|books| books.operation(key).cloned().ok_or_else(missing)).await
     }
 
     async fn finish(&self, entry: LedgerEntry, intent: Intent) -> Result<Reply, ApiError> {
         self.wait_durable(entry.seq).await?;
-        let hang_up =
-            intent.token == Token::ChargedReplyLost && entry.operation == OperationKind::Authorize;
+        let hang_up = intent.token == Token::ChargedReplyLost && entry.operation == OperationKind::Authorize;
         if let Some(webhooks) = &self.0.webhooks {
             webhooks.announce(self.0.seed, &entry, &intent);
         }
         self.delay().await;
-        Ok(if hang_up {
-            Reply::HangUp
-        } else {
-            Reply::Answer {
-                answer: entry.answer,
-                replayed: false,
-            }
-        })
+        Ok(if hang_up { Reply::HangUp } else { Reply::Answer { answer: entry.answer, replayed: false } })
     }
 
     async fn wait_durable(&self, seq: u64) -> Result<(), ApiError> {
         let mut durable = self.0.durable.clone();
-        let reached = durable
-            .wait_for(|durable| durable.failed || durable.seq >= seq)
-            .await
-            .map_err(|_| stopped())?;
-        if reached.failed && reached.seq < seq {
-            Err(stopped())
-        } else {
-            Ok(())
-        }
+        let reached = durable.wait_for(|durable| durable.failed || durable.seq >= seq).await.map_err(|_| stopped())?;
+        if reached.failed && reached.seq < seq { Err(stopped()) } else { Ok(()) }
     }
 
     async fn delay(&self) {
@@ -153,9 +126,10 @@ impl Desk {
     }
 
     fn books(&self) -> Result<MutexGuard<'_, Books>, ApiError> {
-        self.0.books.lock().map_err(|_| {
-            ApiError::internal("the books are inconsistent after a panic; restart the simulator")
-        })
+        self.0
+            .books
+            .lock()
+            .map_err(|_| ApiError::internal("the books are inconsistent after a panic; restart the simulator"))
     }
 }
 

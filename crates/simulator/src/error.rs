@@ -24,11 +24,7 @@ pub enum SimulatorError {
     LedgerBusy { path: PathBuf },
     /// A whole line of the ledger is not what this version writes.
     #[error("ledger {path}, line {line}: {reason}; move the file away to start an empty ledger")]
-    LedgerCorrupt {
-        path: PathBuf,
-        line: u64,
-        reason: String,
-    },
+    LedgerCorrupt { path: PathBuf, line: u64, reason: String },
     /// The ledger can no longer be written; nothing was answered that is not in it.
     #[error("the ledger writer stopped: {reason}")]
     LedgerStopped { reason: String },

@@ -45,11 +45,7 @@ pub(crate) fn router(desk: Desk) -> Router {
         .route("/v1/operations/{key}", get(operation))
         .fallback(async || ApiError::not_found("not_found", "there is no such route"))
         .method_not_allowed_fallback(async || {
-            ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "the route has no such method",
-            )
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route has no such method")
         })
         .with_state(desk)
 }
@@ -123,102 +119,68 @@ async fn authorize(State(desk): State<Desk>, post: Post) -> Result<Reply, ApiErr
 
 async fn confirm(State(desk): State<Desk>, id: PathId, post: Post) -> Result<Reply, ApiError> {
     let EmptyBody {} = post.body()?;
-    let command = Command::Confirm {
-        intent: checked_id(id)?,
-    };
+    let command = Command::Confirm { intent: checked_id(id)? };
     desk.call(post.call(command)).await
 }
 
 async fn capture(State(desk): State<Desk>, id: PathId, post: Post) -> Result<Reply, ApiError> {
     let body: CaptureBody = post.body()?;
-    let command = Command::Capture {
-        intent: checked_id(id)?,
-        amount: body.amount.map(checked_amount).transpose()?,
-    };
+    let command = Command::Capture { intent: checked_id(id)?, amount: body.amount.map(checked_amount).transpose()? };
     desk.call(post.call(command)).await
 }
 
 async fn cancel(State(desk): State<Desk>, id: PathId, post: Post) -> Result<Reply, ApiError> {
     let EmptyBody {} = post.body()?;
-    let command = Command::Void {
-        intent: checked_id(id)?,
-    };
+    let command = Command::Void { intent: checked_id(id)? };
     desk.call(post.call(command)).await
 }
 
 async fn refund(State(desk): State<Desk>, post: Post) -> Result<Reply, ApiError> {
     let body: RefundBody = post.body()?;
-    let command = Command::Refund {
-        intent: body.payment_intent,
-        amount: checked_amount(body.amount)?,
-    };
+    let command = Command::Refund { intent: body.payment_intent, amount: checked_amount(body.amount)? };
     desk.call(post.call(command)).await
 }
 
 async fn show(State(desk): State<Desk>, id: PathId) -> Result<Response, ApiError> {
     let id = checked_id(id)?;
-    let missing = || {
-        ApiError::not_found(
-            "intent_not_found",
-            format!("no payment intent has the id {id:?}"),
-        )
-    };
-    let intent = desk
-        .read(|books| books.intent(&id).cloned().ok_or_else(missing))
-        .await?;
+    let missing = || ApiError::not_found("intent_not_found", format!("no payment intent has the id {id:?}"));
+    let intent = desk.read(|books| books.intent(&id).cloned().ok_or_else(missing)).await?;
     json(StatusCode::OK, &intent)
 }
 
-async fn list(
-    State(desk): State<Desk>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Response, ApiError> {
+async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRejection>) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(ApiError::invalid(format!(
-            "limit is {limit}; it must be between 1 and {PAGE_MAX}"
-        )));
+        return Err(ApiError::invalid(format!("limit is {limit}; it must be between 1 and {PAGE_MAX}")));
     }
-    let (data, has_more) = desk
-        .read(|books| books.page(limit, query.starting_after.as_deref()))
-        .await?;
+    let (data, has_more) = desk.read(|books| books.page(limit, query.starting_after.as_deref())).await?;
     json(StatusCode::OK, &ListBody { data, has_more })
 }
 
 async fn operation(State(desk): State<Desk>, key: PathId) -> Result<Response, ApiError> {
     let key = checked_id(key)?;
     let found = desk.operation(&key).await?;
-    let body = OperationBody {
-        key: &key,
-        kind: found.kind,
-        status: found.answer.status,
-        body: &found.answer.body,
-    };
+    let body = OperationBody { key: &key, kind: found.kind, status: found.answer.status, body: &found.answer.body };
     json(StatusCode::OK, &body)
 }
 
 fn checked_id(id: PathId) -> Result<String, ApiError> {
-    id.map(|Path(id)| id)
-        .map_err(|rejection| ApiError::invalid(rejection.body_text()))
+    id.map(|Path(id)| id).map_err(|rejection| ApiError::invalid(rejection.body_text()))
 }
 
 fn checked_amount(amount: i64) -> Result<i64, ApiError> {
     if (1..=AMOUNT_MAX).contains(&amount) {
         return Ok(amount);
     }
-    Err(ApiError::invalid(format!(
-        "amount is {amount}; it is in minor units and must be between 1 and {AMOUNT_MAX}"
-    )))
+    Err(ApiError::invalid(format!("amount is {amount}; it is in minor units and must be between 1 and {AMOUNT_MAX}")))
 }
 
 fn checked_currency(currency: String) -> Result<String, ApiError> {
     if currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Ok(currency);
     }
-    Err(ApiError::invalid(
-        "currency must be three upper-case letters, such as GBP",
-    ))
+    Err(ApiError::invalid("currency must be three upper-case letters, such as GBP"))
 }
 
 fn checked_token(name: &str) -> Result<Token, ApiError> {
@@ -233,9 +195,7 @@ fn checked_reference(reference: String) -> Result<String, ApiError> {
     if (1..=TEXT_BYTES_MAX).contains(&reference.len()) {
         return Ok(reference);
     }
-    Err(ApiError::invalid(format!(
-        "reference must have 1 to {TEXT_BYTES_MAX} bytes"
-    )))
+    Err(ApiError::invalid(format!("reference must have 1 to {TEXT_BYTES_MAX} bytes")))
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, ApiError> {
@@ -246,10 +206,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, ApiError>
 fn json_response(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -258,20 +215,12 @@ fn json_response(status: StatusCode, body: Body) -> Response {
 impl Post {
     fn body<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_path_to_error::deserialize(&self.body).map_err(|error| {
-            ApiError::invalid(format!(
-                "the body does not fit this route at {}: {}",
-                error.path(),
-                error.inner()
-            ))
+            ApiError::invalid(format!("the body does not fit this route at {}: {}", error.path(), error.inner()))
         })
     }
 
     fn call(self, command: Command) -> Call {
-        Call {
-            key: self.key,
-            fingerprint: self.fingerprint,
-            command,
-        }
+        Call { key: self.key, fingerprint: self.fingerprint, command }
     }
 }
 
@@ -280,10 +229,7 @@ impl<S: Sync> FromRequest<S> for Post {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let key = parts
-            .headers
-            .get("idempotency-key")
-            .and_then(|key| key.to_str().ok());
+        let key = parts.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
         let key = key.filter(|key| (1..=TEXT_BYTES_MAX).contains(&key.len())).ok_or_else(|| {
             let message = format!("send an Idempotency-Key header of 1 to {TEXT_BYTES_MAX} visible ASCII characters");
             ApiError::new(StatusCode::BAD_REQUEST, "missing_idempotency_key", message)
@@ -292,7 +238,8 @@ impl<S: Sync> FromRequest<S> for Post {
             .await
             .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body came too slowly"))?
             .map_err(|error| {
-                let message = format!("the body could not be read; at most {BODY_BYTES_MAX} bytes are accepted ({error})");
+                let message =
+                    format!("the body could not be read; at most {BODY_BYTES_MAX} bytes are accepted ({error})");
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
             })?;
         let body: Value = if bytes.is_empty() {
@@ -303,11 +250,7 @@ impl<S: Sync> FromRequest<S> for Post {
         };
         // Hashed in its decoded form, so that a client may space or order the members of a repeat differently.
         let fingerprint = derive::fingerprint(parts.uri.path(), body.to_string().as_bytes());
-        Ok(Self {
-            key: key.to_owned(),
-            fingerprint,
-            body,
-        })
+        Ok(Self { key: key.to_owned(), fingerprint, body })
     }
 }
 
@@ -322,16 +265,10 @@ impl IntoResponse for Reply {
                 response
             }
             Self::Answer { answer, replayed } => {
-                let status = StatusCode::from_u16(answer.status)
-                    .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                let mut response = json_response(
-                    status,
-                    Body::from(String::from(Box::<str>::from(answer.body))),
-                );
+                let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let mut response = json_response(status, Body::from(String::from(Box::<str>::from(answer.body))));
                 if replayed {
-                    response
-                        .headers_mut()
-                        .insert("idempotent-replayed", HeaderValue::from_static("true"));
+                    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
                 }
                 response
             }

@@ -117,12 +117,8 @@ impl LedgerFile {
         path: &Path,
         each: impl FnMut(LedgerEntry) -> Result<(), String>,
     ) -> Result<Self, SimulatorError> {
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        std::fs::create_dir_all(parent)
-            .map_err(|source| io(path, "creating its folder", source))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(parent).map_err(|source| io(path, "creating its folder", source))?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -133,30 +129,22 @@ impl LedgerFile {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(SimulatorError::LedgerBusy {
-                    path: path.to_owned(),
-                });
+                return Err(SimulatorError::LedgerBusy { path: path.to_owned() });
             }
             Err(TryLockError::Error(source)) => return Err(io(path, "locking", source)),
         }
         let extent = scan(path, &file, each)?;
         if extent.torn > 0 {
             tracing::warn!(path = %path.display(), bytes = extent.torn, "the ledger's last line is torn and was cut off");
-            file.set_len(extent.whole)
-                .map_err(|source| io(path, "cutting off a torn line", source))?;
+            file.set_len(extent.whole).map_err(|source| io(path, "cutting off a torn line", source))?;
         }
         // The name of a new file is durable only once its folder is.
-        file.sync_all()
-            .map_err(|source| io(path, "syncing", source))?;
+        file.sync_all().map_err(|source| io(path, "syncing", source))?;
         File::open(parent)
             .and_then(|folder| folder.sync_all())
             .map_err(|source| io(path, "syncing its folder", source))?;
-        file.seek(SeekFrom::Start(extent.whole))
-            .map_err(|source| io(path, "seeking", source))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
+        file.seek(SeekFrom::Start(extent.whole)).map_err(|source| io(path, "seeking", source))?;
+        Ok(Self { path: path.to_owned(), file })
     }
 }
 
@@ -176,25 +164,15 @@ fn scan(
     let mut extent = Extent { whole: 0, torn: 0 };
     for number in 1.. {
         line.clear();
-        let read = reader
-            .read_until(b'\n', &mut line)
-            .map_err(|source| io(path, "reading", source))? as u64;
+        let read = reader.read_until(b'\n', &mut line).map_err(|source| io(path, "reading", source))? as u64;
         if line.last() != Some(&b'\n') {
             extent.torn = read;
             break;
         }
-        let corrupt = |reason| SimulatorError::LedgerCorrupt {
-            path: path.to_owned(),
-            line: number,
-            reason,
-        };
-        let entry: LedgerEntry =
-            serde_json::from_slice(&line).map_err(|error| corrupt(error.to_string()))?;
+        let corrupt = |reason| SimulatorError::LedgerCorrupt { path: path.to_owned(), line: number, reason };
+        let entry: LedgerEntry = serde_json::from_slice(&line).map_err(|error| corrupt(error.to_string()))?;
         if entry.seq != number {
-            return Err(corrupt(format!(
-                "position {} where {number} was expected",
-                entry.seq
-            )));
+            return Err(corrupt(format!("position {} where {number} was expected", entry.seq)));
         }
         each(entry).map_err(corrupt)?;
         extent.whole += read;
@@ -203,9 +181,5 @@ fn scan(
 }
 
 fn io(path: &Path, action: &'static str, source: std::io::Error) -> SimulatorError {
-    SimulatorError::LedgerIo {
-        path: path.to_owned(),
-        action,
-        source,
-    }
+    SimulatorError::LedgerIo { path: path.to_owned(), action, source }
 }

@@ -35,47 +35,25 @@ impl Ruling {
     pub(crate) fn authorize(mut intent: Intent) -> Self {
         let (kind, status, error) = match intent.token {
             Token::Declined => {
-                let error = ApiError::payment_required(
-                    "card_declined",
-                    "the card was declined; ask for another one",
-                );
+                let error = ApiError::payment_required("card_declined", "the card was declined; ask for another one");
                 (EntryKind::Declined, IntentStatus::Failed, Some(error))
             }
-            Token::ActionRequired => (
-                EntryKind::ActionRequired,
-                IntentStatus::RequiresAction,
-                None,
-            ),
+            Token::ActionRequired => (EntryKind::ActionRequired, IntentStatus::RequiresAction, None),
             _ => (EntryKind::Authorized, IntentStatus::RequiresCapture, None),
         };
         intent.status = status;
-        Self {
-            kind,
-            operation: OperationKind::Authorize,
-            amount: intent.amount,
-            intent,
-            creates: true,
-            error,
-        }
+        Self { kind, operation: OperationKind::Authorize, amount: intent.amount, intent, creates: true, error }
     }
 
     pub(crate) fn confirm(mut intent: Intent) -> Self {
         let amount = intent.amount;
         if intent.status != IntentStatus::RequiresAction {
-            let error = wrong_state(
-                &intent,
-                "intent_not_confirmable",
-                "only one that requires_action can be confirmed",
-            );
+            let error =
+                wrong_state(&intent, "intent_not_confirmable", "only one that requires_action can be confirmed");
             return Self::refused(OperationKind::Authorize, amount, intent, error);
         }
         intent.status = IntentStatus::RequiresCapture;
-        Self::done(
-            EntryKind::Authorized,
-            OperationKind::Authorize,
-            amount,
-            intent,
-        )
+        Self::done(EntryKind::Authorized, OperationKind::Authorize, amount, intent)
     }
 
     pub(crate) fn capture(mut intent: Intent, amount: Option<i64>) -> Self {
@@ -92,10 +70,7 @@ impl Ruling {
                 format!("{amount} is more than the {} authorized", intent.amount),
             )
         } else if intent.token == Token::CaptureFails {
-            ApiError::payment_required(
-                "capture_failed",
-                "the card issuer refused the capture; void the authorization",
-            )
+            ApiError::payment_required("capture_failed", "the card issuer refused the capture; void the authorization")
         } else {
             intent.status = IntentStatus::Succeeded;
             intent.amount_captured += amount;
@@ -109,11 +84,7 @@ impl Ruling {
             IntentStatus::RequiresCapture => intent.amount,
             IntentStatus::RequiresAction => 0,
             IntentStatus::Succeeded | IntentStatus::Canceled | IntentStatus::Failed => {
-                let error = wrong_state(
-                    &intent,
-                    "intent_not_cancelable",
-                    "after a capture, refund it instead",
-                );
+                let error = wrong_state(&intent, "intent_not_cancelable", "after a capture, refund it instead");
                 return Self::refused(OperationKind::Void, 0, intent, error);
             }
         };
@@ -124,11 +95,7 @@ impl Ruling {
     pub(crate) fn refund(mut intent: Intent, amount: i64) -> Self {
         let left = intent.amount_captured - intent.amount_refunded;
         let error = if intent.status != IntentStatus::Succeeded {
-            wrong_state(
-                &intent,
-                "intent_not_refundable",
-                "only a captured intent can be refunded",
-            )
+            wrong_state(&intent, "intent_not_refundable", "only a captured intent can be refunded")
         } else if amount > left {
             let message = format!("{amount} is more than the {left} captured and not yet refunded");
             ApiError::unprocessable("refund_exceeds_captured", message)
@@ -140,35 +107,18 @@ impl Ruling {
     }
 
     fn done(kind: EntryKind, operation: OperationKind, amount: i64, intent: Intent) -> Self {
-        Self {
-            kind,
-            operation,
-            amount,
-            intent,
-            creates: false,
-            error: None,
-        }
+        Self { kind, operation, amount, intent, creates: false, error: None }
     }
 
     fn refused(operation: OperationKind, amount: i64, intent: Intent, error: ApiError) -> Self {
-        Self {
-            kind: EntryKind::Refused,
-            operation,
-            amount,
-            intent,
-            creates: false,
-            error: Some(error),
-        }
+        Self { kind: EntryKind::Refused, operation, amount, intent, creates: false, error: Some(error) }
     }
 }
 
 pub(crate) fn answer(ruling: &Ruling, seed: u64, key: &str) -> Result<Answer, ApiError> {
     let intent = &ruling.intent;
     if let Some(error) = &ruling.error {
-        return Ok(Answer {
-            status: error.status.as_u16(),
-            body: raw(&error.body(Some(&intent.id)))?,
-        });
+        return Ok(Answer { status: error.status.as_u16(), body: raw(&error.body(Some(&intent.id)))? });
     }
     let body = if ruling.kind == EntryKind::Refunded {
         raw(&RefundBody {
@@ -181,10 +131,7 @@ pub(crate) fn answer(ruling: &Ruling, seed: u64, key: &str) -> Result<Answer, Ap
     } else {
         raw(intent)?
     };
-    Ok(Answer {
-        status: StatusCode::OK.as_u16(),
-        body,
-    })
+    Ok(Answer { status: StatusCode::OK.as_u16(), body })
 }
 
 fn raw(body: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
@@ -192,8 +139,5 @@ fn raw(body: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
 }
 
 fn wrong_state(intent: &Intent, code: &'static str, rule: &str) -> ApiError {
-    ApiError::conflict(
-        code,
-        format!("the intent is {}; {rule}", intent.status.as_str()),
-    )
+    ApiError::conflict(code, format!("the intent is {}; {rule}", intent.status.as_str()))
 }

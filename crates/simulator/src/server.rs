@@ -59,35 +59,18 @@ impl Simulator {
             Some(url) => Some(WebhookTarget::parse(url, config.webhook_secret.as_deref())?),
             None => None,
         };
-        let listen_error = |source| SimulatorError::Listen {
-            addr: config.listen,
-            source,
-        };
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(listen_error)?;
+        let listen_error = |source| SimulatorError::Listen { addr: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let addr = listener.local_addr().map_err(listen_error)?;
         let (seed, path) = (config.seed, config.ledger.clone());
         let rebuild = tokio::task::spawn_blocking(move || {
             let mut books = Books::new(seed);
-            let ledger = path
-                .map(|path| LedgerFile::open(&path, |entry| books.book(&entry)))
-                .transpose()?;
+            let ledger = path.map(|path| LedgerFile::open(&path, |entry| books.book(&entry))).transpose()?;
             Ok((ledger, books))
         });
-        let (ledger, books) = rebuild
-            .await
-            .map_err(|error| SimulatorError::LedgerStopped {
-                reason: error.to_string(),
-            })??;
-        Ok(Self {
-            config,
-            listener,
-            addr,
-            ledger,
-            books,
-            webhooks,
-        })
+        let (ledger, books) =
+            rebuild.await.map_err(|error| SimulatorError::LedgerStopped { reason: error.to_string() })??;
+        Ok(Self { config, listener, addr, ledger, books, webhooks })
     }
 
     /// The address in use, with the real port.
@@ -101,22 +84,12 @@ impl Simulator {
     /// # Errors
     /// The ledger could not be written. Nothing was answered that is not in it.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), SimulatorError> {
-        let Self {
-            config,
-            listener,
-            addr,
-            ledger,
-            books,
-            webhooks,
-        } = self;
+        let Self { config, listener, addr, ledger, books, webhooks } = self;
         // Dropped with this future, it ends the tasks below in every way out.
         let stop = shutdown.child_token();
         let _stop_on_return = stop.clone().drop_guard();
         let (entries, queue) = mpsc::channel(QUEUE_ENTRIES);
-        let (durable, reached) = watch::channel(Durable {
-            seq: books.seq(),
-            failed: false,
-        });
+        let (durable, reached) = watch::channel(Durable { seq: books.seq(), failed: false });
         let mut tasks = JoinSet::new();
         let webhooks = webhooks.map(|target| {
             let (sender, sending) = Webhooks::build(target);
@@ -134,14 +107,7 @@ impl Simulator {
             shutdown: stop.clone(),
         });
         let mut writing = JoinSet::new();
-        writing.spawn(
-            Writer {
-                ledger,
-                entries: queue,
-                durable,
-            }
-            .run(),
-        );
+        writing.spawn(Writer { ledger, entries: queue, durable }.run());
         tracing::info!(%addr, "payment provider simulator is listening");
 
         let failed = tokio::select! {
@@ -157,20 +123,13 @@ impl Simulator {
         };
         match written {
             Some(Ok(result)) => result,
-            Some(Err(error)) => Err(SimulatorError::LedgerStopped {
-                reason: error.to_string(),
-            }),
+            Some(Err(error)) => Err(SimulatorError::LedgerStopped { reason: error.to_string() }),
             None => Ok(()),
         }
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    router: Router,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) {
+async fn accept(listener: &TcpListener, router: Router, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -199,10 +158,7 @@ async fn accept_one(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, place))
@@ -215,11 +171,7 @@ async fn serve(stream: TcpStream, router: Router, stop: CancellationToken) {
         let router = router.clone();
         async move {
             let Ok(response) = router.oneshot(request).await;
-            if response.extensions().get::<HangUp>().is_some() {
-                Err(ClosedOnPurpose)
-            } else {
-                Ok(response)
-            }
+            if response.extensions().get::<HangUp>().is_some() { Err(ClosedOnPurpose) } else { Ok(response) }
         }
     });
     let connection = http1::Builder::new()

@@ -85,33 +85,20 @@ impl LedgerSummary {
                 self.declined += 1;
                 return;
             }
-            EntryKind::Authorized
-            | EntryKind::Captured
-            | EntryKind::Voided
-            | EntryKind::Refunded => {}
+            EntryKind::Authorized | EntryKind::Captured | EntryKind::Voided | EntryKind::Refunded => {}
         }
-        let intent = self
-            .intents
-            .entry(entry.intent.clone())
-            .or_insert_with(|| IntentSummary {
-                reference: entry.reference.clone(),
-                currency: entry.currency.clone(),
-                ..IntentSummary::default()
-            });
+        let intent = self.intents.entry(entry.intent.clone()).or_insert_with(|| IntentSummary {
+            reference: entry.reference.clone(),
+            currency: entry.currency.clone(),
+            ..IntentSummary::default()
+        });
         let reference = self.references.entry(entry.reference.clone()).or_default();
         if !reference.intents.contains(&entry.intent) {
             reference.intents.push(entry.intent.clone());
         }
         intent.amounts.add(entry);
-        reference
-            .amounts
-            .entry(entry.currency.clone())
-            .or_default()
-            .add(entry);
-        self.totals
-            .entry(entry.currency.clone())
-            .or_default()
-            .add(entry);
+        reference.amounts.entry(entry.currency.clone()).or_default().add(entry);
+        self.totals.entry(entry.currency.clone()).or_default().add(entry);
         if entry.kind == EntryKind::Captured {
             intent.captures += 1;
             reference.captures += 1;
@@ -133,11 +120,7 @@ impl LedgerSummary {
         }
         for (name, reference) in &self.references {
             if reference.captures > 1 {
-                let captured = |id: &&String| {
-                    self.intents
-                        .get(*id)
-                        .is_some_and(|intent| intent.captures > 0)
-                };
+                let captured = |id: &&String| self.intents.get(*id).is_some_and(|intent| intent.captures > 0);
                 self.double_captures.push(DoubleCapture {
                     reference: name.clone(),
                     captures: reference.captures,

@@ -42,18 +42,12 @@ const NAMES: [(&str, Token); 9] = [
 impl Token {
     /// Finds a token by its name on the wire, such as `tok_ok`.
     pub fn parse(name: &str) -> Option<Self> {
-        NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, token)| *token)
+        NAMES.iter().find(|(known, _)| *known == name).map(|(_, token)| *token)
     }
 
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
-        NAMES
-            .iter()
-            .find(|(_, token)| *token == self)
-            .map_or("tok_ok", |(name, _)| name)
+        NAMES.iter().find(|(_, token)| *token == self).map_or("tok_ok", |(name, _)| name)
     }
 
     /// All names on the wire, for an error that says what is accepted.

@@ -73,31 +73,18 @@ struct Event<'a> {
 
 impl WebhookTarget {
     pub(crate) fn parse(url: &str, secret: Option<&str>) -> Result<Self, SimulatorError> {
-        let fault = |reason: &str| SimulatorError::Webhook {
-            reason: reason.to_owned(),
-        };
-        let url: Uri = url
-            .parse()
-            .map_err(|error| fault(&format!("the URL {url:?} is not valid: {error}")))?;
+        let fault = |reason: &str| SimulatorError::Webhook { reason: reason.to_owned() };
+        let url: Uri = url.parse().map_err(|error| fault(&format!("the URL {url:?} is not valid: {error}")))?;
         if url.scheme_str() != Some("http") || url.host().is_none() {
-            return Err(fault(
-                "the URL must begin with http:// and name a host; the simulator speaks no TLS",
-            ));
+            return Err(fault("the URL must begin with http:// and name a host; the simulator speaks no TLS"));
         }
         let secret = secret.ok_or_else(|| fault("a URL needs a secret, `whsec_` and base64"))?;
-        let encoded = secret
-            .strip_prefix("whsec_")
-            .ok_or_else(|| fault("the secret must begin with whsec_"))?;
-        let raw = STANDARD
-            .decode(encoded)
-            .map_err(|_| fault("the secret after whsec_ must be base64"))?;
+        let encoded = secret.strip_prefix("whsec_").ok_or_else(|| fault("the secret must begin with whsec_"))?;
+        let raw = STANDARD.decode(encoded).map_err(|_| fault("the secret after whsec_ must be base64"))?;
         if raw.len() < 24 {
             return Err(fault("the secret must hold at least 24 bytes"));
         }
-        Ok(Self {
-            url,
-            key: hmac::Key::new(hmac::HMAC_SHA256, &raw),
-        })
+        Ok(Self { url, key: hmac::Key::new(hmac::HMAC_SHA256, &raw) })
     }
 
     fn sign(&self, id: &str, timestamp_s: u64, body: &[u8]) -> String {
@@ -110,9 +97,7 @@ impl WebhookTarget {
 
 impl std::fmt::Debug for WebhookTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebhookTarget")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        f.debug_struct("WebhookTarget").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -124,27 +109,15 @@ impl WebhookSender {
         let Some(kind) = event_type(entry.kind) else {
             return;
         };
-        let body = match serde_json::to_vec(&Event {
-            kind,
-            created_at_ms: entry.at_ms,
-            data: intent,
-        }) {
+        let body = match serde_json::to_vec(&Event { kind, created_at_ms: entry.at_ms, data: intent }) {
             Ok(body) => Bytes::from(body),
             Err(error) => return tracing::warn!(%error, "a webhook could not be encoded"),
         };
         let message = Message {
             id: derive::id("msg_", seed, kind, &entry.key),
             body,
-            delay: if intent.token == Token::LateWebhook {
-                LATE_BY
-            } else {
-                Duration::ZERO
-            },
-            copies: if intent.token == Token::DuplicateWebhook {
-                2
-            } else {
-                1
-            },
+            delay: if intent.token == Token::LateWebhook { LATE_BY } else { Duration::ZERO },
+            copies: if intent.token == Token::DuplicateWebhook { 2 } else { 1 },
         };
         if let Err(error) = self.0.try_send(message) {
             tracing::warn!(%error, intent = intent.id, "a webhook was dropped");
@@ -173,14 +146,7 @@ impl Webhooks {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(TRY_TIMEOUT));
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        (
-            WebhookSender(sender),
-            Self {
-                target: Arc::new(target),
-                client,
-                messages,
-            },
-        )
+        (WebhookSender(sender), Self { target: Arc::new(target), client, messages })
     }
 
     /// Sends until `stop`; messages still waiting then are dropped.
@@ -227,38 +193,20 @@ async fn deliver(target: &WebhookTarget, client: &HttpClient, message: &Message)
             backoff *= 2;
         }
     }
-    tracing::warn!(
-        id = message.id,
-        attempts = ATTEMPTS_MAX,
-        "a webhook was given up"
-    );
+    tracing::warn!(id = message.id, attempts = ATTEMPTS_MAX, "a webhook was given up");
 }
 
-async fn try_once(
-    target: &WebhookTarget,
-    client: &HttpClient,
-    message: &Message,
-) -> Result<(), String> {
+async fn try_once(target: &WebhookTarget, client: &HttpClient, message: &Message) -> Result<(), String> {
     // Signed anew at each try: the receiver refuses timestamps that are too old.
     let timestamp_s = clock::now_ms() / 1_000;
     let request = Request::post(&target.url)
         .header("content-type", "application/json")
         .header("webhook-id", &message.id)
         .header("webhook-timestamp", timestamp_s)
-        .header(
-            "webhook-signature",
-            target.sign(&message.id, timestamp_s, &message.body),
-        )
+        .header("webhook-signature", target.sign(&message.id, timestamp_s, &message.body))
         .body(Full::new(message.body.clone()))
         .map_err(|error| error.to_string())?;
     let answer = tokio::time::timeout(TRY_TIMEOUT, client.request(request)).await;
-    let status = answer
-        .map_err(|_| "timed out".to_owned())?
-        .map_err(|error| error.to_string())?
-        .status();
-    if status.is_success() {
-        Ok(())
-    } else {
-        Err(format!("answered {status}"))
-    }
+    let status = answer.map_err(|_| "timed out".to_owned())?.map_err(|error| error.to_string())?.status();
+    if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
 }

@@ -62,17 +62,11 @@ impl Writer {
             (ledger, entries, written)
         });
         let (ledger, entries, written) =
-            work.await.map_err(|error| SimulatorError::LedgerStopped {
-                reason: error.to_string(),
-            })?;
+            work.await.map_err(|error| SimulatorError::LedgerStopped { reason: error.to_string() })?;
         *batch = entries;
         let path = ledger.path.clone();
         self.ledger = Some(ledger);
-        written.map_err(|source| SimulatorError::LedgerIo {
-            path,
-            action: "writing",
-            source,
-        })
+        written.map_err(|source| SimulatorError::LedgerIo { path, action: "writing", source })
     }
 }
 

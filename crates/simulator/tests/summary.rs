@@ -11,9 +11,7 @@ async fn a_clean_ledger_has_no_faults() {
     let path = fresh_ledger();
     let provider = Running::start(with_ledger(&path)).await;
     let paid = provider.authorize("a", "tok_ok", 1_000).await;
-    provider
-        .capture("c", paid.id(), json!({"amount": 900}))
-        .await;
+    provider.capture("c", paid.id(), json!({"amount": 900})).await;
     provider.refund("r", paid.id(), 100).await;
     let voided = provider.authorize("v", "tok_ok", 500).await;
     provider.cancel("vv", voided.id()).await;
@@ -22,20 +20,12 @@ async fn a_clean_ledger_has_no_faults() {
     provider.stop().await;
 
     let summary = LedgerSummary::of(&Ledger::read(&path).expect("the ledger reads"));
-    let expected = Amounts {
-        authorized: 1_500,
-        captured: 900,
-        refunded: 100,
-        voided: 500,
-    };
+    let expected = Amounts { authorized: 1_500, captured: 900, refunded: 100, voided: 500 };
     assert_eq!(summary.totals["GBP"], expected);
     assert_eq!(summary.declined, 1);
     assert_eq!(summary.references["ref-a"].amounts["GBP"].captured, 900);
     assert_eq!(summary.intents[voided.id()].amounts.voided, 500);
-    assert!(
-        !summary.intents.contains_key(waiting.id()),
-        "nothing was authorized"
-    );
+    assert!(!summary.intents.contains_key(waiting.id()), "nothing was authorized");
     assert!(summary.orphaned_authorizations.is_empty());
     assert!(summary.double_captures.is_empty());
     assert!(summary.overdrawn.is_empty());
@@ -51,9 +41,7 @@ async fn planted_faults_are_found() {
     for key in ["first", "second"] {
         let body = json!({"amount": 250, "currency": "GBP", "payment_method": "tok_ok", "reference": "order-7"});
         let intent = provider.post("/v1/payment_intents", key, body).await;
-        provider
-            .capture(&format!("{key}-c"), intent.id(), json!({}))
-            .await;
+        provider.capture(&format!("{key}-c"), intent.id(), json!({})).await;
         charged.push(intent.id().to_owned());
     }
     provider.stop().await;
@@ -63,10 +51,7 @@ async fn planted_faults_are_found() {
     assert_eq!(summary.orphaned_authorizations, [orphan.id()]);
     assert_eq!(summary.double_captures.len(), 1);
     let double = &summary.double_captures[0];
-    assert_eq!(
-        (double.reference.as_str(), double.captures, &double.intents),
-        ("order-7", 2, &charged)
-    );
+    assert_eq!((double.reference.as_str(), double.captures, &double.intents), ("order-7", 2, &charged));
     assert!(summary.overdrawn.is_empty());
 
     // A provider that captures one intent twice is written by hand: the simulator refuses to do it.

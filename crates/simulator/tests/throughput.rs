@@ -23,13 +23,8 @@ async fn group_commit_beats_one_sync_per_call() {
     join_all((2..2 + CALLERS).map(|caller| pay(&provider, caller, PAYMENTS_EACH))).await;
     let together_per_payment = begin.elapsed() / (CALLERS * PAYMENTS_EACH) as u32;
     let rate = 1.0 / together_per_payment.as_secs_f64();
-    println!(
-        "alone {alone_per_payment:?}, together {together_per_payment:?} per payment: {rate:.0} payments/s"
-    );
-    assert!(
-        together_per_payment < alone_per_payment,
-        "alone {alone_per_payment:?}, together {together_per_payment:?}"
-    );
+    println!("alone {alone_per_payment:?}, together {together_per_payment:?} per payment: {rate:.0} payments/s");
+    assert!(together_per_payment < alone_per_payment, "alone {alone_per_payment:?}, together {together_per_payment:?}");
     provider.stop().await;
 }
 
@@ -38,12 +33,6 @@ async fn pay(provider: &Running, caller: usize, payments: usize) {
     for n in 0..payments {
         let key = format!("{caller}-{n}");
         let intent = provider.authorize(&key, "tok_ok", 100).await;
-        assert_eq!(
-            provider
-                .capture(&format!("{key}-c"), intent.id(), json!({}))
-                .await
-                .status,
-            200
-        );
+        assert_eq!(provider.capture(&format!("{key}-c"), intent.id(), json!({})).await.status, 200);
     }
 }

@@ -26,4 +26,4 @@ CREATE TABLE session (
     expires_at BIGINT NOT NULL,
     closed_at BIGINT
 );
-CREATE INDEX session_user ON session (user_id);
+CREATE INDEX session_of_user ON session (user_id);

@@ -21,9 +21,7 @@ pub(crate) fn release() -> Result<PathBuf> {
 pub(crate) fn dist() -> Result<ExitCode> {
     run(cargo().args(["build", "--profile", "dist", "--package", "pangaea"]))?;
     let path = target().join("dist/pangaea");
-    let bytes = fs::metadata(&path)
-        .with_context(|| format!("{} was not built", path.display()))?
-        .len();
+    let bytes = fs::metadata(&path).with_context(|| format!("{} was not built", path.display()))?.len();
     println!("{} {:.1} MB", path.display(), bytes as f64 / 1e6);
     Ok(ExitCode::SUCCESS)
 }
@@ -34,9 +32,5 @@ pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
     command.arg("bench").args(args).current_dir(root());
     println!("$ {}", shown(&command));
     let status = command.status().context("could not start the program")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

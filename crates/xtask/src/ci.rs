@@ -13,30 +13,15 @@ use crate::workspace::{cargo, has_component, run as execute};
 pub(crate) fn run() -> Result<ExitCode> {
     let mut steps = Steps::default();
     if has_component("fmt") {
-        steps.run("format", || {
-            execute(cargo().args(["fmt", "--all", "--check"]))
-        });
+        steps.run("format", || execute(cargo().args(["fmt", "--all", "--check"])));
     } else {
-        steps.skip(
-            "format",
-            "rustfmt is not installed (rustup component add rustfmt)",
-        );
+        steps.skip("format", "rustfmt is not installed (rustup component add rustfmt)");
     }
     if has_component("clippy") {
-        let flags = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let flags = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         steps.run("clippy", || execute(cargo().args(flags)));
     } else {
-        steps.skip(
-            "clippy",
-            "clippy is not installed (rustup component add clippy)",
-        );
+        steps.skip("clippy", "clippy is not installed (rustup component add clippy)");
     }
     let outcome = test::run_steps(&TestArgs::default(), &mut steps)?;
     Ok(test::finish(&steps, outcome))

@@ -23,11 +23,7 @@ mod up;
 mod workspace;
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Pangaea's automation",
-    disable_help_subcommand = true
-)]
+#[command(name = "cargo xtask", about = "Pangaea's automation", disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -43,16 +43,9 @@ impl Outcome {
     fn of_line(line: &str) -> Option<Self> {
         let (_, rest) = line.rsplit_once("test result: ")?;
         let (_, counts) = rest.split_once(". ")?;
-        let count = |word: &str| {
-            counts
-                .split(';')
-                .find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u64>().ok())
-        };
-        Some(Self {
-            passed: count("passed")?,
-            failed: count("failed")?,
-            ignored: count("ignored").unwrap_or(0),
-        })
+        let count =
+            |word: &str| counts.split(';').find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u64>().ok());
+        Some(Self { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored").unwrap_or(0) })
     }
 }
 
@@ -80,26 +73,14 @@ mod tests {
             noise test result: FAILED. 10 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out\nno end";
         let mut copy = Vec::new();
         let sum = copy_and_count(&output[..], &mut copy).unwrap();
-        assert_eq!(
-            sum,
-            Outcome {
-                passed: 12,
-                failed: 3,
-                ignored: 1
-            }
-        );
+        assert_eq!(sum, Outcome { passed: 12, failed: 3, ignored: 1 });
         assert_eq!(sum.to_string(), "12 passed, 3 failed");
         assert_eq!(copy, output);
     }
 
     #[test]
     fn other_lines_do_not_count() {
-        for line in [
-            "test a ... ok",
-            "test result: unknown",
-            "test result: ok. many passed; 0 failed",
-            "",
-        ] {
+        for line in ["test a ... ok", "test result: unknown", "test result: ok. many passed; 0 failed", ""] {
             assert_eq!(Outcome::of_line(line), None, "{line}");
         }
     }

@@ -52,11 +52,7 @@ impl Server {
         loop {
             match Self::start_once(programs, &folder.0, user, interrupt) {
                 Ok((child, port)) => {
-                    return Ok(Self {
-                        child,
-                        port,
-                        _folder: folder,
-                    });
+                    return Ok(Self { child, port, _folder: folder });
                 }
                 Err(error) if tried == TRIES || interrupt.is_set() => return Err(error),
                 Err(error) => println!("PostgreSQL, try {tried} of {TRIES}: {error:#}"),
@@ -78,33 +74,15 @@ impl Server {
     ) -> Result<(Child, u16)> {
         let port = free_port()?;
         let log = fs::File::create(folder.join("log"))?;
-        let mut command =
-            programs.with_libraries(tied_to_us(&programs.bin().join("postgres"), Signal::Int));
-        command
-            .arg("-D")
-            .arg(folder.join("data"))
-            .arg("-k")
-            .arg(folder);
+        let mut command = programs.with_libraries(tied_to_us(&programs.bin().join("postgres"), Signal::Int));
+        command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
         command.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        for setting in [
-            "fsync=on",
-            "max_connections=200",
-            "jit=off",
-            "timezone=UTC",
-            "log_timezone=UTC",
-        ] {
+        for setting in ["fsync=on", "max_connections=200", "jit=off", "timezone=UTC", "log_timezone=UTC"] {
             command.args(["-c", setting]);
         }
         // A process group of its own: Ctrl-C then ends the tests first, and the server after them.
-        command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .current_dir(folder);
-        let mut child = as_user(command, user)
-            .spawn()
-            .context("could not start postgres")?;
+        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(folder);
+        let mut child = as_user(command, user).spawn().context("could not start postgres")?;
         match wait_until_ready(&mut child, folder, interrupt) {
             Ok(()) => Ok((child, port)),
             Err(error) => {
@@ -119,37 +97,18 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if stop(&mut self.child, Signal::Int, STOP_MAX).is_none() {
-            println!(
-                "PostgreSQL (process {}) could not be stopped",
-                self.child.id()
-            );
+            println!("PostgreSQL (process {}) could not be stopped", self.child.id());
         }
     }
 }
 
 fn create_cluster(programs: &Postgres, folder: &Path, user: Option<User>) -> Result<()> {
     let mut command = programs.with_libraries(Command::new(programs.bin().join("initdb")));
-    command
-        .arg("-D")
-        .arg(folder.join("data"))
-        .args(["-U", "postgres", "--auth=trust"]);
+    command.arg("-D").arg(folder.join("data")).args(["-U", "postgres", "--auth=trust"]);
     // Only the creation skips fsync: the server itself runs with it.
-    command
-        .args([
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-            "--no-instructions",
-        ])
-        .current_dir(folder);
-    let output = as_user(command, user)
-        .output()
-        .context("could not start initdb")?;
-    ensure!(
-        output.status.success(),
-        "initdb: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    command.args(["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]).current_dir(folder);
+    let output = as_user(command, user).output().context("could not start initdb")?;
+    ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
 }
 
@@ -162,11 +121,7 @@ fn wait_until_ready(child: &mut Child, folder: &Path, interrupt: &Interrupt) -> 
             bail!("postgres ended at its start: {status}");
         }
         let pid_file = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
-        if pid_file
-            .lines()
-            .nth(7)
-            .is_some_and(|state| state.trim() == "ready")
-        {
+        if pid_file.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
             return Ok(());
         }
         sleep(Duration::from_millis(50));
@@ -186,14 +141,9 @@ fn as_user(mut command: Command, user: Option<User>) -> Command {
 impl Folder {
     /// Short, because a Unix socket's path may have 107 bytes at most.
     fn create() -> Result<Self> {
-        let path = |number: u32| {
-            std::env::temp_dir().join(format!("pangaea-pg-{}-{number}", std::process::id()))
-        };
+        let path = |number: u32| std::env::temp_dir().join(format!("pangaea-pg-{}-{number}", std::process::id()));
         // A run that was killed leaves its folder behind, and process ids come again.
-        let path = (0..100)
-            .map(path)
-            .find(|path| !path.exists())
-            .context("too many folders of killed runs")?;
+        let path = (0..100).map(path).find(|path| !path.exists()).context("too many folders of killed runs")?;
         fs::create_dir(&path).with_context(|| format!("could not create {}", path.display()))?;
         let folder = Self(path);
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700))?;
@@ -218,25 +168,17 @@ impl User {
             return Ok(None);
         }
         let users = fs::read_to_string("/etc/passwd").context("could not read /etc/passwd")?;
-        let user = ["postgres", "nobody"]
-            .iter()
-            .find_map(|name| Self::named(name, &users));
-        let user = user.ok_or_else(|| {
-            anyhow!("root may not run PostgreSQL, and there is no user `postgres` or `nobody`")
-        })?;
+        let user = ["postgres", "nobody"].iter().find_map(|name| Self::named(name, &users));
+        let user =
+            user.ok_or_else(|| anyhow!("root may not run PostgreSQL, and there is no user `postgres` or `nobody`"))?;
         chown(folder, Some(user.uid), Some(user.gid))?;
         Ok(Some(user))
     }
 
     fn named(name: &str, users: &str) -> Option<Self> {
-        let line = users
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
-        Some(Self {
-            uid: fields.next()?.parse().ok()?,
-            gid: fields.next()?.parse().ok()?,
-        })
+        Some(Self { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
     }
 }
 

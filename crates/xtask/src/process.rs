@@ -31,9 +31,7 @@ pub(crate) enum Signal {
 /// A program found on `PATH`.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// `program` such that it gets `signal` when this process dies without stopping it, where `setpriv` can arrange that.
@@ -63,9 +61,7 @@ pub(crate) fn stop(child: &mut Child, signal: Signal, patience: Duration) -> Opt
         return Some(status);
     }
     // The standard library can only send SIGKILL, and calling libc is `unsafe`: `kill` is on every Unix.
-    let _ = Command::new("kill")
-        .args(["-s", signal.name(), &child.id().to_string()])
-        .status();
+    let _ = Command::new("kill").args(["-s", signal.name(), &child.id().to_string()]).status();
     let until = Instant::now() + patience;
     while Instant::now() < until {
         match child.try_wait() {
@@ -88,16 +84,11 @@ pub(crate) fn http_status(address: SocketAddr, path: &str) -> std::io::Result<u1
     let mut stream = std::net::TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut head = Vec::new();
     stream.take(64).read_to_end(&mut head)?;
     let text = String::from_utf8_lossy(&head);
-    let status = text
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.get(2..5)?.parse().ok());
+    let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
     status.ok_or_else(|| std::io::Error::new(ErrorKind::InvalidData, "no HTTP answer"))
 }
 
@@ -128,9 +119,7 @@ impl Interrupt {
     /// set.
     pub(crate) fn pass_on(&self, group: u32, ended: &AtomicBool) {
         let signal_group = |name: &str| {
-            let _ = Command::new("kill")
-                .args(["-s", name, "--", &format!("-{group}")])
-                .status();
+            let _ = Command::new("kill").args(["-s", name, "--", &format!("-{group}")]).status();
         };
         let mut kill_at = None;
         while !ended.load(Ordering::Relaxed) {
@@ -169,10 +158,7 @@ mod tests {
 
     #[test]
     fn a_child_that_ignores_the_signal_is_killed() {
-        let mut deaf = Command::new("sh")
-            .args(["-c", "trap '' TERM; while :; do sleep 0.05; done"])
-            .spawn()
-            .unwrap();
+        let mut deaf = Command::new("sh").args(["-c", "trap '' TERM; while :; do sleep 0.05; done"]).spawn().unwrap();
         sleep(Duration::from_millis(200));
         let started = Instant::now();
         let status = stop(&mut deaf, Signal::Term, Duration::from_millis(300)).unwrap();
@@ -185,32 +171,19 @@ mod tests {
     fn an_interrupt_reaches_the_whole_group() {
         let interrupt = Interrupt(Arc::new(AtomicBool::new(false)));
         let ended = AtomicBool::new(false);
-        let mut parent = Command::new("sh")
-            .args(["-c", "sleep 60 & wait"])
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let mut parent = Command::new("sh").args(["-c", "sleep 60 & wait"]).process_group(0).spawn().unwrap();
         let group = parent.id();
         let status = std::thread::scope(|scope| {
             scope.spawn(|| interrupt.pass_on(group, &ended));
             sleep(Duration::from_millis(200));
-            assert!(
-                parent.try_wait().unwrap().is_none(),
-                "nobody has asked it to end yet"
-            );
+            assert!(parent.try_wait().unwrap().is_none(), "nobody has asked it to end yet");
             interrupt.0.store(true, Ordering::Relaxed);
             let status = parent.wait().unwrap();
             ended.store(true, Ordering::Relaxed);
             status
         });
         assert!(!status.success());
-        let left = || {
-            Command::new("kill")
-                .args(["-s", "0", "--", &format!("-{group}")])
-                .output()
-                .unwrap()
-                .status
-        };
+        let left = || Command::new("kill").args(["-s", "0", "--", &format!("-{group}")]).output().unwrap().status;
         let until = Instant::now() + Duration::from_secs(10);
         while left().success() {
             assert!(Instant::now() < until, "the grandchild lives on");
@@ -227,17 +200,10 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 512];
             let read = stream.read(&mut request).unwrap();
-            stream
-                .write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").unwrap();
             String::from_utf8_lossy(&request[..read]).into_owned()
         });
         assert_eq!(http_status(address, "/readyz").unwrap(), 503);
-        assert!(
-            server
-                .join()
-                .unwrap()
-                .starts_with("GET /readyz HTTP/1.1\r\n")
-        );
+        assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
     }
 }

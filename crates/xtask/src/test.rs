@@ -35,15 +35,11 @@ pub(crate) fn run_steps(args: &TestArgs, steps: &mut Steps) -> Result<Outcome> {
     let interrupt = Interrupt::listen()?;
     let allowed = allowed_missing()?;
     let system_wide = args.install || env::var("CI").is_ok_and(|ci| ci == "true");
-    let mut tools = steps
-        .run("tools", || Ok(tools::find_or_install(system_wide)))
-        .unwrap_or_default();
+    let mut tools = steps.run("tools", || Ok(tools::find_or_install(system_wide))).unwrap_or_default();
     log_input();
     let (environment, _server) = start_servers(&mut tools, &interrupt, steps);
     let outcome = run_tests(args, &environment, &interrupt, steps);
-    steps.run("what could not run", || {
-        report_missing(&tools.missing, &allowed)
-    });
+    steps.run("what could not run", || report_missing(&tools.missing, &allowed));
     Ok(outcome)
 }
 
@@ -59,11 +55,7 @@ pub(crate) fn finish(steps: &Steps, mut outcome: Outcome) -> ExitCode {
         outcome.failed = steps.failed();
     }
     println!("{outcome}");
-    if outcome.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Variables for the tests, and the server that must live as long as they run.
@@ -78,15 +70,9 @@ fn start_servers(
         .and_then(|programs| steps.run("start PostgreSQL", || Server::start(programs, interrupt)));
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let environment = BTreeMap::from([
-        (
-            "PANGAEA_NATS_SERVER",
-            path(&tools.nats).or_else(|| path(&tools.nats_old)),
-        ),
+        ("PANGAEA_NATS_SERVER", path(&tools.nats).or_else(|| path(&tools.nats_old))),
         ("PANGAEA_NATS_SERVER_OLD", path(&tools.nats_old)),
-        (
-            "PANGAEA_TEST_POSTGRES_URL",
-            server.as_ref().map(Server::url),
-        ),
+        ("PANGAEA_TEST_POSTGRES_URL", server.as_ref().map(Server::url)),
     ]);
     for (name, value) in &environment {
         println!("{name}={}", value.as_deref().unwrap_or("(unset)"));
@@ -138,10 +124,7 @@ fn counted(command: &mut Command, interrupt: &Interrupt, sum: &mut Outcome) -> R
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("could not start {shown}"))?;
-    let output = child
-        .stdout
-        .take()
-        .context("the output was just asked for")?;
+    let output = child.stdout.take().context("the output was just asked for")?;
     let group = child.id();
     let ended = AtomicBool::new(false);
     let (counted, status) = thread::scope(|scope| {
@@ -177,29 +160,16 @@ impl Plan {
         let test = words(&["test", "--workspace", "--all-targets", "--no-fail-fast"]);
         if given.is_empty() {
             let build = words(&["build", "--workspace", "--all-targets"]);
-            return Self {
-                build,
-                test,
-                doc: Some(words(&["test", "--workspace", "--doc", "--no-fail-fast"])),
-            };
+            return Self { build, test, doc: Some(words(&["test", "--workspace", "--doc", "--no-fail-fast"])) };
         }
         let mut build = words(&["build"]);
         match packages(given) {
-            packages if packages.is_empty() => {
-                build.extend(words(&["--workspace", "--all-targets"]))
-            }
+            packages if packages.is_empty() => build.extend(words(&["--workspace", "--all-targets"])),
             packages => {
                 build.push("--all-targets".to_owned());
-                let needs_program = packages
-                    .iter()
-                    .any(|name| name == "pangaea-tests" || name == "pangaea-testkit");
+                let needs_program = packages.iter().any(|name| name == "pangaea-tests" || name == "pangaea-testkit");
                 let program = needs_program.then(|| "pangaea".to_owned());
-                build.extend(
-                    packages
-                        .into_iter()
-                        .chain(program)
-                        .flat_map(|name| ["-p".to_owned(), name]),
-                );
+                build.extend(packages.into_iter().chain(program).flat_map(|name| ["-p".to_owned(), name]));
             }
         }
         let mut test = words(&["test", "--no-fail-fast"]);
@@ -207,11 +177,7 @@ impl Plan {
             test.push("--workspace".to_owned());
         }
         test.extend(given.iter().cloned());
-        Self {
-            build,
-            test,
-            doc: None,
-        }
+        Self { build, test, doc: None }
     }
 }
 
@@ -222,10 +188,7 @@ fn packages(given: &[String]) -> Vec<String> {
     while let Some(word) = words.next() {
         if word == "-p" || word == "--package" {
             packages.extend(words.next().cloned());
-        } else if let Some(name) = word
-            .strip_prefix("--package=")
-            .or_else(|| word.strip_prefix("-p"))
-        {
+        } else if let Some(name) = word.strip_prefix("--package=").or_else(|| word.strip_prefix("-p")) {
             packages.push(name.to_owned());
         }
     }
@@ -237,18 +200,11 @@ fn log_input() {
     let Some(path) = env::var_os("PANGAEA_RETAIL_CSV").map(PathBuf::from) else {
         return println!("PANGAEA_RETAIL_CSV is unset: tests on a recorded month are not run");
     };
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match fs::File::open(&path) {
         Ok(file) => {
             let lines = BufReader::new(file).split(b'\n').map_while(io::Result::ok);
-            let rows = lines
-                .filter(|line| !line.iter().all(u8::is_ascii_whitespace))
-                .count()
-                .saturating_sub(1);
+            let rows = lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace)).count().saturating_sub(1);
             println!("input: {name}, {rows} rows");
         }
         Err(error) => println!("input: {name} cannot be read: {error}"),
@@ -271,10 +227,7 @@ fn report_missing(missing: &[Missing], allowed: &BTreeMap<String, String>) -> Re
     if refused.is_empty() {
         return Ok(());
     }
-    bail!(
-        "{} missing: install it, or name it in .ci/allowed-missing with a reason",
-        refused.join(", ")
-    )
+    bail!("{} missing: install it, or name it in .ci/allowed-missing with a reason", refused.join(", "))
 }
 
 /// Reads `.ci/allowed-missing`: `name: reason` per line, `#` starts a comment.
@@ -288,15 +241,10 @@ fn allowed_missing() -> Result<BTreeMap<String, String>> {
 }
 
 fn parse_allowed(text: &str) -> Result<BTreeMap<String, String>> {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| match line.split_once(':') {
-            Some((name, reason)) if !reason.trim().is_empty() => {
-                Ok((name.trim().to_owned(), reason.trim().to_owned()))
-            }
+            Some((name, reason)) if !reason.trim().is_empty() => Ok((name.trim().to_owned(), reason.trim().to_owned())),
             _ => bail!(".ci/allowed-missing: `{line}` is not of the form `name: reason`"),
         })
         .collect()
@@ -314,45 +262,25 @@ mod tests {
     fn plans_everything_or_what_is_asked() {
         let all = Plan::new(&[]);
         assert_eq!(all.build, words("build --workspace --all-targets"));
-        assert_eq!(
-            all.test,
-            words("test --workspace --all-targets --no-fail-fast")
-        );
-        assert_eq!(
-            all.doc,
-            Some(words("test --workspace --doc --no-fail-fast"))
-        );
+        assert_eq!(all.test, words("test --workspace --all-targets --no-fail-fast"));
+        assert_eq!(all.doc, Some(words("test --workspace --doc --no-fail-fast")));
 
         let some = Plan::new(&words("-p pangaea-tests --package=pangaea-bus name -- -p"));
-        assert_eq!(
-            some.build,
-            words("build --all-targets -p pangaea-tests -p pangaea-bus -p pangaea")
-        );
-        assert_eq!(
-            some.test,
-            words("test --no-fail-fast -p pangaea-tests --package=pangaea-bus name -- -p")
-        );
+        assert_eq!(some.build, words("build --all-targets -p pangaea-tests -p pangaea-bus -p pangaea"));
+        assert_eq!(some.test, words("test --no-fail-fast -p pangaea-tests --package=pangaea-bus name -- -p"));
         assert_eq!(some.doc, None);
 
         let named = Plan::new(&words("conformance"));
         assert_eq!(named.build, words("build --workspace --all-targets"));
-        assert_eq!(
-            named.test,
-            words("test --no-fail-fast --workspace conformance")
-        );
+        assert_eq!(named.test, words("test --no-fail-fast --workspace conformance"));
     }
 
     #[test]
     fn a_missing_tool_fails_unless_it_is_allowed_with_a_reason() {
-        let missing = [Missing {
-            name: "postgresql".to_owned(),
-            why: "no apt-get".to_owned(),
-        }];
+        let missing = [Missing { name: "postgresql".to_owned(), why: "no apt-get".to_owned() }];
         let allowed = parse_allowed("# why not\n\npostgresql: this image has none\n").unwrap();
         report_missing(&missing, &allowed).unwrap();
-        let refusal = report_missing(&missing, &BTreeMap::new())
-            .unwrap_err()
-            .to_string();
+        let refusal = report_missing(&missing, &BTreeMap::new()).unwrap_err().to_string();
         assert!(refusal.contains("postgresql missing"), "{refusal}");
         for bad in ["postgresql", "postgresql:", "postgresql:  "] {
             assert!(parse_allowed(bad).is_err(), "{bad}");
@@ -363,14 +291,7 @@ mod tests {
     fn a_failed_step_without_a_failed_test_counts() {
         let mut steps = Steps::default();
         steps.run("build", || -> Result<()> { bail!("does not compile") });
-        let code = finish(
-            &steps,
-            Outcome {
-                passed: 3,
-                failed: 0,
-                ignored: 0,
-            },
-        );
+        let code = finish(&steps, Outcome { passed: 3, failed: 0, ignored: 0 });
         assert_eq!(code, ExitCode::FAILURE);
     }
 }

@@ -67,19 +67,11 @@ enum Ready {
 pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let edge = SocketAddr::from(([127, 0, 0, 1], args.port));
-    TcpListener::bind(edge)
-        .with_context(|| format!("{edge} is in use: stop what listens there, or give --port"))?;
+    TcpListener::bind(edge).with_context(|| format!("{edge} is in use: stop what listens there, or give --port"))?;
     let program = binary::release()?;
     let nats = tools::nats_server()?;
     let mut group = Group::default();
-    let result = start(
-        args.placement,
-        edge,
-        &program,
-        &nats,
-        &mut group,
-        &interrupt,
-    );
+    let result = start(args.placement, edge, &program, &nats, &mut group, &interrupt);
     let result = result.and_then(|()| {
         println!("{}", hint(edge));
         group.wait(&interrupt)
@@ -104,16 +96,7 @@ fn start(
     let store = workspace::root().join("data").join(name).join("nats");
     fs::create_dir_all(&store).with_context(|| format!("could not create {}", store.display()))?;
     let mut command = tied_to_us(nats, Signal::Term);
-    command
-        .args([
-            "-a",
-            "127.0.0.1",
-            "-p",
-            &broker.port().to_string(),
-            "-js",
-            "-sd",
-        ])
-        .arg(&store);
+    command.args(["-a", "127.0.0.1", "-p", &broker.port().to_string(), "-js", "-sd"]).arg(&store);
     group.start("nats", command)?;
     group.wait_ready(&[Ready::Accepts(broker)], interrupt)?;
 
@@ -127,10 +110,7 @@ fn start(
         command.env("PANGAEA__BUS__URL", format!("nats://{broker}"));
         group.start(&host.modules.join("+"), command)?;
     }
-    let ready: Vec<_> = hosts
-        .iter()
-        .map(|host| Ready::Answers(host.operations))
-        .collect();
+    let ready: Vec<_> = hosts.iter().map(|host| Ready::Answers(host.operations)).collect();
     group.wait_ready(&ready, interrupt)?;
 
     let mut command = tied_to_us(program, Signal::Term);
@@ -147,9 +127,7 @@ fn routes(hosts: &[Host]) -> Vec<(&'static str, SocketAddr)> {
     let of_host = |host: &Host| {
         let address = host.http;
         let prefixes = host.modules.iter().flat_map(|module| prefixes(module));
-        prefixes
-            .map(move |prefix| (*prefix, address))
-            .collect::<Vec<_>>()
+        prefixes.map(move |prefix| (*prefix, address)).collect::<Vec<_>>()
     };
     hosts.iter().flat_map(of_host).collect()
 }
@@ -214,11 +192,7 @@ impl Placement {
 
     fn hosts(self) -> Result<Vec<Host>> {
         let host = |modules: &&'static [&'static str]| {
-            Ok(Host {
-                modules,
-                http: local(free_port()?),
-                operations: local(free_port()?),
-            })
+            Ok(Host { modules, http: local(free_port()?), operations: local(free_port()?) })
         };
         self.processes().iter().map(host).collect()
     }
@@ -232,20 +206,9 @@ impl Group {
         println!("{name}: $ {}", workspace::shown(&command));
         // A process group of its own: the terminal's Ctrl-C would else reach all at once, in no order.
         command.process_group(0).current_dir(workspace::root());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("could not start {name}"))?;
-        for output in [
-            child.stdout.take().map(boxed),
-            child.stderr.take().map(boxed),
-        ]
-        .into_iter()
-        .flatten()
-        {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("could not start {name}"))?;
+        for output in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
             let name = name.to_owned();
             // Ends with the child's output; nobody waits for it.
             thread::spawn(move || show(&name, output));
@@ -260,12 +223,7 @@ impl Group {
             while !part.is_reached() {
                 ensure!(!interrupt.is_set(), "interrupted");
                 self.check()?;
-                ensure!(
-                    Instant::now() < until,
-                    "{} within {} s",
-                    part.complaint(),
-                    READY_MAX.as_secs()
-                );
+                ensure!(Instant::now() < until, "{} within {} s", part.complaint(), READY_MAX.as_secs());
                 sleep(POLL);
             }
         }
@@ -284,9 +242,7 @@ impl Group {
     fn check(&mut self) -> Result<()> {
         for (name, child) in &mut self.started {
             if let Some(status) = child.try_wait()? {
-                bail!(
-                    "{name} has ended by itself ({status}); its last lines above say why. The others are stopped"
-                );
+                bail!("{name} has ended by itself ({status}); its last lines above say why. The others are stopped");
             }
         }
         Ok(())
@@ -313,10 +269,7 @@ fn boxed(output: impl Read + Send + 'static) -> Box<dyn Read + Send> {
 }
 
 fn show(name: &str, output: impl Read) {
-    for line in BufReader::new(output)
-        .split(b'\n')
-        .map_while(io::Result::ok)
-    {
+    for line in BufReader::new(output).split(b'\n').map_while(io::Result::ok) {
         println!("{name:>15} | {}", String::from_utf8_lossy(&line));
     }
 }
@@ -327,9 +280,7 @@ impl Ready {
     fn is_reached(&self) -> bool {
         match self {
             Self::Accepts(address) => TcpStream::connect_timeout(address, POLL).is_ok(),
-            Self::Answers(address) => {
-                http_status(*address, "/readyz").is_ok_and(|status| status == 200)
-            }
+            Self::Answers(address) => http_status(*address, "/readyz").is_ok_and(|status| status == 200),
         }
     }
 
@@ -355,25 +306,13 @@ mod tests {
     fn every_module_is_placed_once_and_every_path_leads_to_its_process() {
         for placement in [Placement::Apart, Placement::Mixed] {
             let hosts = placement.hosts().unwrap();
-            let mut modules: Vec<_> = hosts
-                .iter()
-                .flat_map(|host| host.modules)
-                .copied()
-                .collect();
+            let mut modules: Vec<_> = hosts.iter().flat_map(|host| host.modules).copied().collect();
             modules.sort_unstable();
             assert_eq!(modules, ["order", "payment", "product", "user"]);
             let routes = routes(&hosts);
             assert_eq!(routes.len(), 7);
-            let orders = routes
-                .iter()
-                .find(|(prefix, _)| *prefix == "/v1/orders")
-                .unwrap()
-                .1;
-            assert!(
-                hosts
-                    .iter()
-                    .any(|host| host.http == orders && host.modules.contains(&"order"))
-            );
+            let orders = routes.iter().find(|(prefix, _)| *prefix == "/v1/orders").unwrap().1;
+            assert!(hosts.iter().any(|host| host.http == orders && host.modules.contains(&"order")));
         }
     }
 

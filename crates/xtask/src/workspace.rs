@@ -30,13 +30,7 @@ pub(crate) fn cargo() -> Command {
     command.current_dir(root());
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let about_xtask = [
-            "CARGO_PKG_",
-            "CARGO_MANIFEST_",
-            "CARGO_BIN_",
-            "CARGO_CRATE_",
-            "CARGO_PRIMARY_",
-        ];
+        let about_xtask = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
         if about_xtask.iter().any(|prefix| text.starts_with(prefix)) || text == "OUT_DIR" {
             command.env_remove(&name);
         }
@@ -46,10 +40,7 @@ pub(crate) fn cargo() -> Command {
 
 /// Whether `cargo <component>` is installed.
 pub(crate) fn has_component(component: &str) -> bool {
-    cargo()
-        .args([component, "--version"])
-        .output()
-        .is_ok_and(|output| output.status.success())
+    cargo().args([component, "--version"]).output().is_ok_and(|output| output.status.success())
 }
 
 /// Shows the command and runs it to its end.
@@ -58,9 +49,7 @@ pub(crate) fn has_component(component: &str) -> bool {
 /// When it cannot be started or ends with a failure.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", shown(command));
-    let status = command
-        .status()
-        .with_context(|| format!("could not start {}", shown(command)))?;
+    let status = command.status().with_context(|| format!("could not start {}", shown(command)))?;
     ensure!(status.success(), "`{}` failed: {status}", shown(command));
     Ok(())
 }
@@ -68,16 +57,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// The command as a reader would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let name = program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy()
-        .into_owned();
-    let args = command
-        .get_args()
-        .map(|arg| arg.to_string_lossy().into_owned());
-    std::iter::once(name)
-        .chain(args)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let args = command.get_args().map(|arg| arg.to_string_lossy().into_owned());
+    std::iter::once(name).chain(args).collect::<Vec<_>>().join(" ")
 }

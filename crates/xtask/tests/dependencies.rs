@@ -1,8 +1,5 @@
 //! Holds the table "Crates and who may import whom" of `docs/ARCHITECTURE.md` against the manifests.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test of the manifests starts cargo and reads files"
-)]
+#![allow(clippy::disallowed_methods, reason = "a test of the manifests starts cargo and reads files")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,18 +32,8 @@ const TABLE: &[(&str, &[&str])] = &[
 const MODULE: &[&str] = &["contracts", "journal", "kernel"];
 
 /// All that is shipped.
-const PRODUCT: &[&str] = &[
-    "contracts",
-    "journal",
-    "kernel",
-    "product",
-    "order",
-    "payment",
-    "user",
-    "bus",
-    "runtime",
-    "simulator",
-];
+const PRODUCT: &[&str] =
+    &["contracts", "journal", "kernel", "product", "order", "payment", "user", "bus", "runtime", "simulator"];
 
 const ANY: &[&str] = &[
     "contracts",
@@ -86,17 +73,14 @@ struct Package {
 fn crates_import_only_what_the_table_allows() {
     let table: BTreeMap<_, _> = TABLE.iter().copied().collect();
     let mut faults = Vec::new();
-    for Package {
-        name, dependencies, ..
-    } in packages()
-    {
+    for Package { name, dependencies, .. } in packages() {
         let Some(allowed) = table.get(name.as_str()) else {
-            faults.push(format!("`{name}` has no row in TABLE: say what it may import, here and in docs/ARCHITECTURE.md"));
+            faults.push(format!(
+                "`{name}` has no row in TABLE: say what it may import, here and in docs/ARCHITECTURE.md"
+            ));
             continue;
         };
-        let ours = dependencies
-            .iter()
-            .filter_map(|dependency| folder_of(dependency));
+        let ours = dependencies.iter().filter_map(|dependency| folder_of(dependency));
         let refused = ours.filter(|dependency| !allowed.contains(dependency));
         faults.extend(refused.map(|dependency| format!("`{name}` may not import `{dependency}`")));
     }
@@ -106,26 +90,17 @@ fn crates_import_only_what_the_table_allows() {
 #[test]
 fn every_row_of_the_table_is_a_crate() {
     let crates: BTreeSet<_> = packages().into_iter().map(|package| package.name).collect();
-    let stale: Vec<_> = TABLE
-        .iter()
-        .map(|(name, _)| *name)
-        .filter(|name| !crates.contains(*name))
-        .collect();
+    let stale: Vec<_> = TABLE.iter().map(|(name, _)| *name).filter(|name| !crates.contains(*name)).collect();
     assert!(stale.is_empty(), "rows without a crate: {stale:?}");
 }
 
 #[test]
 fn libraries_are_known_to_one_crate_only() {
     let mut faults = Vec::new();
-    for Package {
-        name, dependencies, ..
-    } in packages()
-    {
+    for Package { name, dependencies, .. } in packages() {
         for (library, allowed) in LIBRARIES {
             if dependencies.contains(*library) && !allowed.contains(&name.as_str()) {
-                faults.push(format!(
-                    "`{name}` may not import `{library}`; {allowed:?} may"
-                ));
+                faults.push(format!("`{name}` may not import `{library}`; {allowed:?} may"));
             }
         }
     }
@@ -134,61 +109,30 @@ fn libraries_are_known_to_one_crate_only() {
 
 #[test]
 fn every_manifest_has_the_license_the_lints_and_no_way_to_a_registry() {
-    for Package {
-        name,
-        manifest,
-        license,
-        may_be_published,
-        ..
-    } in packages()
-    {
+    for Package { name, manifest, license, may_be_published, .. } in packages() {
         assert!(!may_be_published, "`{name}` lacks publish.workspace = true");
-        assert_eq!(
-            license.as_deref(),
-            Some("MIT OR Apache-2.0"),
-            "license of `{name}`"
-        );
+        assert_eq!(license.as_deref(), Some("MIT OR Apache-2.0"), "license of `{name}`");
         let text = fs::read_to_string(&manifest).unwrap();
-        assert!(
-            takes_workspace_lints(&text),
-            "`{name}` lacks [lints] workspace = true"
-        );
+        assert!(takes_workspace_lints(&text), "`{name}` lacks [lints] workspace = true");
     }
     for file in ["LICENSE-MIT", "LICENSE-APACHE"] {
-        assert!(
-            fs::metadata(root().join(file)).unwrap().len() > 1000,
-            "{file}"
-        );
+        assert!(fs::metadata(root().join(file)).unwrap().len() > 1000, "{file}");
     }
 }
 
 #[test]
 fn unsafe_code_is_forbidden() {
     let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let lints = text
-        .split_once("[workspace.lints.rust]")
-        .expect("a table of lints")
-        .1;
+    let lints = text.split_once("[workspace.lints.rust]").expect("a table of lints").1;
     let lints = lints.split("\n[").next().unwrap_or(lints);
-    assert!(
-        lints
-            .lines()
-            .any(|line| line.trim() == r#"unsafe_code = "forbid""#),
-        "{lints}"
-    );
+    assert!(lints.lines().any(|line| line.trim() == r#"unsafe_code = "forbid""#), "{lints}");
 }
 
 #[test]
 fn the_reader_of_lints_tells_manifests_apart() {
     let cases = [
-        (
-            "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n\n[dependencies]\n",
-            true,
-        ),
-        (
-            "[package]\nname = \"a\"\n\n[lints]\n\n[dependencies]\nworkspace = true\n",
-            false,
-        ),
+        ("[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n\n[dependencies]\n", true),
+        ("[package]\nname = \"a\"\n\n[lints]\n\n[dependencies]\nworkspace = true\n", false),
         ("[package]\nname = \"a\"\n", false),
     ];
     for (manifest, expected) in cases {
@@ -199,59 +143,28 @@ fn the_reader_of_lints_tells_manifests_apart() {
 /// Cargo's metadata does not tell the lints, so that they are read from the text.
 fn takes_workspace_lints(manifest: &str) -> bool {
     let table = manifest.split_once("\n[lints]\n").map(|(_, rest)| rest);
-    let mut lines = table
-        .into_iter()
-        .flat_map(str::lines)
-        .take_while(|line| !line.starts_with('['));
+    let mut lines = table.into_iter().flat_map(str::lines).take_while(|line| !line.starts_with('['));
     lines.any(|line| line.trim() == "workspace = true")
 }
 
 fn packages() -> Vec<Package> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--offline",
-        ])
-        .current_dir(root());
+    cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root());
     let output = cargo.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages: Vec<_> = metadata["packages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(Package::read)
-        .collect();
-    assert!(
-        packages.len() >= TABLE.len(),
-        "cargo metadata lists {} packages only",
-        packages.len()
-    );
+    let packages: Vec<_> = metadata["packages"].as_array().unwrap().iter().map(Package::read).collect();
+    assert!(packages.len() >= TABLE.len(), "cargo metadata lists {} packages only", packages.len());
     packages
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
 /// `pangaea-bus` is in `bus`; the program `pangaea` is in `app`.
 fn folder_of(package: &str) -> Option<&str> {
-    if package == "pangaea" {
-        Some("app")
-    } else {
-        package.strip_prefix("pangaea-")
-    }
+    if package == "pangaea" { Some("app") } else { package.strip_prefix("pangaea-") }
 }
 
 // === impl Package ===
@@ -267,12 +180,8 @@ impl Package {
             manifest: text(&package["manifest_path"]).unwrap(),
             license: text(&package["license"]),
             // Absent means "to any registry", an empty list means "to none".
-            may_be_published: package["publish"]
-                .as_array()
-                .is_none_or(|registries| !registries.is_empty()),
-            dependencies: dependencies
-                .filter_map(|dependency| text(&dependency["name"]))
-                .collect(),
+            may_be_published: package["publish"].as_array().is_none_or(|registries| !registries.is_empty()),
+            dependencies: dependencies.filter_map(|dependency| text(&dependency["name"])).collect(),
         }
     }
 }

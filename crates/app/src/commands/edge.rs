@@ -58,7 +58,8 @@ pub(super) async fn run(args: EdgeArgs) -> Result<ExitCode> {
     connector.set_connect_timeout(Some(Duration::from_secs(2)));
     let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(256).build(connector);
     let edge = Arc::new(Edge { routes, client });
-    let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
+    let listener =
+        tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
     writeln!(std::io::stdout().lock(), "the edge listens on http://{}", listener.local_addr()?)?;
     let app = axum::Router::new().fallback(forward).with_state(edge);
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -74,7 +75,9 @@ async fn forward(State(edge): State<Arc<Edge>>, request: Request) -> Result<Resp
     if path == "/openapi.json" {
         return Ok(edge.merged_document().await);
     }
-    let matches = |route: &&Route| path.strip_prefix(route.prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let matches = |route: &&Route| {
+        path.strip_prefix(route.prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     let Some(route) = edge.routes.iter().find(matches) else {
         return Ok(Problem::new(ProblemKind::NotFound, "no process serves this path").into_response());
     };

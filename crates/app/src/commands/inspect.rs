@@ -30,7 +30,9 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Examples:\n  pangaea topology --format dot | dot -Tsvg > topology.svg\n  pangaea topology --format json")]
+#[command(
+    after_help = "Examples:\n  pangaea topology --format dot | dot -Tsvg > topology.svg\n  pangaea topology --format json"
+)]
 pub(super) struct TopologyArgs {
     #[arg(long, value_enum, default_value_t = Format::Mermaid)]
     format: Format,
@@ -61,7 +63,12 @@ pub(super) fn check(args: &ConfigArgs) -> Result<ExitCode> {
     for definition in &definitions {
         let settings = config.modules.get(definition.name()).map(|module| module.settings.clone()).unwrap_or_default();
         if settings.is_object() {
-            faults.extend(definition.parse_settings(&settings).err().map(|fault| format!("modules.{}.settings: {fault}", definition.name())));
+            faults.extend(
+                definition
+                    .parse_settings(&settings)
+                    .err()
+                    .map(|fault| format!("modules.{}.settings: {fault}", definition.name())),
+            );
         }
     }
     if let Err(fault) = pangaea_kernel::http::access_table(&pangaea_runtime::api_document(&modules)) {

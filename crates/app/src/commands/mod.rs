@@ -20,12 +20,16 @@ use crate::retail;
 
 /// An online store whose modules run in one process or apart, by configuration alone
 #[derive(Parser)]
-#[command(name = "pangaea", version, after_help = "Examples:\n  \
+#[command(
+    name = "pangaea",
+    version,
+    after_help = "Examples:\n  \
     pangaea                                  the whole store, on embedded defaults\n  \
     pangaea run --modules order,product --config config/mixed.toml\n  \
     pangaea check --config config/apart.toml\n  \
     pangaea config show --origin\n  \
-    pangaea topology --format mermaid")]
+    pangaea topology --format mermaid"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

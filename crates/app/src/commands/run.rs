@@ -85,7 +85,12 @@ async fn demo_token(config: &Config, user: &User, started: &Started) -> Option<S
     }
 }
 
-fn write_welcome(config: &Config, started: &Started, embedded_provider: bool, token: Option<&str>) -> std::io::Result<()> {
+fn write_welcome(
+    config: &Config,
+    started: &Started,
+    embedded_provider: bool,
+    token: Option<&str>,
+) -> std::io::Result<()> {
     let names: Vec<&str> = started.modules.iter().map(|module| module.module()).collect();
     let base = config.http.public_url.clone().unwrap_or_else(|| format!("http://{}", started.api));
     let bus = match config.bus.kind {
@@ -112,7 +117,10 @@ fn write_try_this(out: &mut impl Write, base: &str, token: &str) -> std::io::Res
     writeln!(out, "  TOKEN={token}")?;
     writeln!(out, "  curl -s '{base}/v1/products?limit=3'")?;
     writeln!(out, "  curl -s {base}/v1/orders -H \"Authorization: Bearer $TOKEN\" \\")?;
-    writeln!(out, "    -H 'Content-Type: application/json' -H \"Idempotency-Key: $(date +%s%N)\" -H 'Prefer: wait=10' \\")?;
+    writeln!(
+        out,
+        "    -H 'Content-Type: application/json' -H \"Idempotency-Key: $(date +%s%N)\" -H 'Prefer: wait=10' \\"
+    )?;
     writeln!(out, "    -d '{}'", DEMO_ORDER)?;
     writeln!(out)
 }

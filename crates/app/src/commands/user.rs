@@ -66,7 +66,8 @@ pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
         tokio::spawn(async move {
             let created = match started.modules.first() {
                 Some(user) => {
-                    let created = accounts.create_user(user.edge(), &args.email, &password, &args.name, &[args.role]).await;
+                    let created =
+                        accounts.create_user(user.edge(), &args.email, &password, &args.name, &[args.role]).await;
                     created.map_err(|problem| anyhow!("{problem}"))
                 }
                 None => Err(anyhow!("the user module did not start")),

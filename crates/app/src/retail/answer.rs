@@ -32,11 +32,7 @@ pub(crate) enum Replay {
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The store refused; trying again would not help.
-    Refused {
-        status: u16,
-        detail: String,
-        replay: Replay,
-    },
+    Refused { status: u16, detail: String, replay: Replay },
     /// No answer in time, on any try.
     TimedOut,
     /// No connection, on any try.
@@ -64,11 +60,7 @@ impl Raw {
     pub(crate) fn answer(self) -> Result<Answer, Failure> {
         let replay = self.replay();
         if !self.status.is_success() {
-            return Err(Failure::Refused {
-                status: self.status.as_u16(),
-                detail: self.problem(),
-                replay,
-            });
+            return Err(Failure::Refused { status: self.status.as_u16(), detail: self.problem(), replay });
         }
         let body = serde_json::from_slice(&self.body)
             .map_err(|error| Failure::Malformed(format!("the answer is not JSON: {error}")))?;
@@ -91,23 +83,12 @@ impl Raw {
         let mut parts: Vec<String> = ["title", "detail"].into_iter().filter_map(text).collect();
         let errors = problem.get("errors").and_then(Value::as_array);
         parts.extend(errors.into_iter().flatten().take(3).map(Value::to_string));
-        if parts.is_empty() {
-            "no problem document".to_owned()
-        } else {
-            parts.join(": ")
-        }
+        if parts.is_empty() { "no problem document".to_owned() } else { parts.join(": ") }
     }
 
     /// The pause that the store asks for, within bounds.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        let seconds: u64 = self
-            .headers
-            .get(RETRY_AFTER)?
-            .to_str()
-            .ok()?
-            .trim()
-            .parse()
-            .ok()?;
+        let seconds: u64 = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds.min(RETRY_AFTER_MAX_S)))
     }
 }
@@ -120,10 +101,7 @@ impl fmt::Display for Failure {
             Self::Refused { status, detail, .. } => write!(f, "refused with {status}: {detail}"),
             Self::TimedOut => write!(f, "timeout: no answer in time on any try"),
             Self::Unreachable(cause) => write!(f, "unreachable: {cause}"),
-            Self::Busy { status } => write!(
-                f,
-                "timeout: the store still answered {status} on the last try"
-            ),
+            Self::Busy { status } => write!(f, "timeout: the store still answered {status} on the last try"),
             Self::Malformed(what) => write!(f, "unexpected answer: {what}"),
         }
     }

@@ -64,8 +64,9 @@ pub(crate) enum Standing {
 impl Order {
     pub(crate) fn standing(&self) -> Standing {
         match self.state.as_str() {
-            "confirmed" | "fulfilled" | "completed" | "returned" | "partially_refunded"
-            | "refunded" => Standing::Accepted,
+            "confirmed" | "fulfilled" | "completed" | "returned" | "partially_refunded" | "refunded" => {
+                Standing::Accepted
+            }
             "cancelled" | "manual_review" => Standing::Failed,
             _ => Standing::Pending,
         }
@@ -112,11 +113,7 @@ pub(crate) fn items(body: Value) -> Result<Vec<Value>, Failure> {
 /// [`Failure::Malformed`] as [`parse`].
 pub(crate) fn net_captured_pence(body: Value) -> Result<i64, Failure> {
     let balances: Vec<Balance> = parse(Value::Array(items(body)?))?;
-    Ok(balances
-        .iter()
-        .filter(|balance| balance.currency == CURRENCY)
-        .map(|of| of.captured - of.refunded)
-        .sum())
+    Ok(balances.iter().filter(|balance| balance.currency == CURRENCY).map(|of| of.captured - of.refunded).sum())
 }
 
 pub(crate) fn money(pence: i64) -> Value {
@@ -128,9 +125,6 @@ pub(crate) fn reason_text(reason: Option<&Value>) -> String {
     match reason {
         None | Some(Value::Null) => "no reason given".to_owned(),
         Some(Value::String(text)) => text.clone(),
-        Some(reason) => reason
-            .get("code")
-            .and_then(Value::as_str)
-            .map_or_else(|| reason.to_string(), str::to_owned),
+        Some(reason) => reason.get("code").and_then(Value::as_str).map_or_else(|| reason.to_string(), str::to_owned),
     }
 }

@@ -74,24 +74,15 @@ impl Classifier {
             return Decision::Rejected(Rejection::SaleNotAProduct);
         }
         if line.price.is_zero() || line.quantity <= 0 {
-            return Decision::Adjustment {
-                units: line.quantity.abs(),
-            };
+            return Decision::Adjustment { units: line.quantity.abs() };
         }
         let Some(unit_price_pence) = line.price.pence() else {
             return Decision::Rejected(Rejection::SaleSubPenny);
         };
         let sale = self.sales;
         self.sales += 1;
-        self.open.entry(SaleKey::of(line)).or_default().push(Take {
-            sale,
-            units: line.quantity,
-        });
-        Decision::Sale {
-            sale,
-            units: line.quantity,
-            unit_price_pence,
-        }
+        self.open.entry(SaleKey::of(line)).or_default().push(Take { sale, units: line.quantity });
+        Decision::Sale { sale, units: line.quantity, unit_price_pence }
     }
 
     fn decide_cancellation(&mut self, line: &Line) -> Decision {
@@ -104,15 +95,8 @@ impl Classifier {
         if line.customer.is_none() {
             return Decision::Rejected(Rejection::RefundNoCustomer);
         }
-        match self
-            .open
-            .get_mut(&SaleKey::of(line))
-            .and_then(|open| take_newest(open, -line.quantity))
-        {
-            Some(takes) => Decision::Refund {
-                takes,
-                unit_price_pence,
-            },
+        match self.open.get_mut(&SaleKey::of(line)).and_then(|open| take_newest(open, -line.quantity)) {
+            Some(takes) => Decision::Refund { takes, unit_price_pence },
             None => Decision::Rejected(Rejection::RefundNoEarlierSale),
         }
     }
@@ -120,11 +104,7 @@ impl Classifier {
 
 impl SaleKey {
     fn of(line: &Line) -> Self {
-        Self {
-            customer: line.customer.clone(),
-            code: fold_code(&line.code),
-            price: line.price,
-        }
+        Self { customer: line.customer.clone(), code: fold_code(&line.code), price: line.price }
     }
 }
 
@@ -136,9 +116,7 @@ pub(crate) fn fold_code(code: &str) -> String {
 /// Five digits, then nothing but letters: everything else is postage, a fee or a voucher.
 fn is_product_code(code: &str) -> bool {
     let bytes = code.as_bytes();
-    bytes.len() >= 5
-        && bytes[..5].iter().all(u8::is_ascii_digit)
-        && bytes[5..].iter().all(u8::is_ascii_alphabetic)
+    bytes.len() >= 5 && bytes[..5].iter().all(u8::is_ascii_digit) && bytes[5..].iter().all(u8::is_ascii_alphabetic)
 }
 
 /// Takes `wanted` units from the end of `open`, or nothing at all when too few are left.
@@ -150,10 +128,7 @@ fn take_newest(open: &mut Vec<Take>, mut wanted: i64) -> Option<Vec<Take>> {
     while wanted > 0 {
         let newest = open.last_mut()?;
         let units = wanted.min(newest.units);
-        takes.push(Take {
-            sale: newest.sale,
-            units,
-        });
+        takes.push(Take { sale: newest.sale, units });
         wanted -= units;
         newest.units -= units;
         if newest.units == 0 {

@@ -69,13 +69,9 @@ impl Client {
     /// The address is not an `http://` URL, nobody answers there, or the sign-in is refused.
     pub(crate) async fn sign_in(args: &StoreArgs, in_flight_max: usize) -> Result<Self> {
         let base = args.url.trim_end_matches('/').to_owned();
-        let uri: Uri = base
-            .parse()
-            .with_context(|| format!("--url {base:?} is not a URL"))?;
+        let uri: Uri = base.parse().with_context(|| format!("--url {base:?} is not a URL"))?;
         if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            bail!(
-                "--url {base:?} must look like http://host:port (TLS is left to a proxy beside the client)"
-            );
+            bail!("--url {base:?} must look like http://host:port (TLS is left to a proxy beside the client)");
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -85,13 +81,7 @@ impl Client {
             .pool_max_idle_per_host(in_flight_max)
             .build(connector);
         let (email, password) = (args.email.clone(), args.password.clone());
-        let client = Self {
-            http,
-            base,
-            email,
-            password,
-            token: Mutex::new(None),
-        };
+        let client = Self { http, base, email, password, token: Mutex::new(None) };
         client.token(true).await.map_err(|failure| {
             anyhow::anyhow!(
                 "signing in as {} at {} failed: {failure}; is the store running, and are --url, --email and --password right?",
@@ -103,50 +93,18 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
-        self.call(Call {
-            method: Method::GET,
-            path,
-            key: None,
-            waits: false,
-            is_first: false,
-            body: None,
-        })
-        .await
+        self.call(Call { method: Method::GET, path, key: None, waits: false, is_first: false, body: None }).await
     }
 
-    pub(crate) async fn post(
-        &self,
-        path: &str,
-        key: &str,
-        body: &Value,
-    ) -> Result<Answer, Failure> {
-        self.call(Call {
-            method: Method::POST,
-            path,
-            key: Some(key),
-            waits: false,
-            is_first: false,
-            body: Some(body),
-        })
-        .await
+    pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Answer, Failure> {
+        self.call(Call { method: Method::POST, path, key: Some(key), waits: false, is_first: false, body: Some(body) })
+            .await
     }
 
     /// Posts with `Prefer: wait`: the store answers when the work is settled, or after [`WAIT_S`] seconds.
-    pub(crate) async fn post_and_wait(
-        &self,
-        path: &str,
-        key: &str,
-        body: &Value,
-    ) -> Result<Answer, Failure> {
-        self.call(Call {
-            method: Method::POST,
-            path,
-            key: Some(key),
-            waits: true,
-            is_first: false,
-            body: Some(body),
-        })
-        .await
+    pub(crate) async fn post_and_wait(&self, path: &str, key: &str, body: &Value) -> Result<Answer, Failure> {
+        self.call(Call { method: Method::POST, path, key: Some(key), waits: true, is_first: false, body: Some(body) })
+            .await
     }
 
     async fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
@@ -171,17 +129,11 @@ impl Client {
         let mut tries = 0;
         loop {
             let (failure, pause) = match timeout(TRY_TIMEOUT, self.try_once(call, token)).await {
-                Ok(Ok(raw)) if is_busy(raw.status, outcome_unknown) => (
-                    Failure::Busy {
-                        status: raw.status.as_u16(),
-                    },
-                    raw.retry_after(),
-                ),
+                Ok(Ok(raw)) if is_busy(raw.status, outcome_unknown) => {
+                    (Failure::Busy { status: raw.status.as_u16() }, raw.retry_after())
+                }
                 Ok(Ok(raw)) => {
-                    return Ok(Raw {
-                        after_lost_try: outcome_unknown,
-                        ..raw
-                    });
+                    return Ok(Raw { after_lost_try: outcome_unknown, ..raw });
                 }
                 Ok(Err(failure @ Failure::Malformed(_))) => return Err(failure),
                 Ok(Err(failure)) => (failure, None),
@@ -190,11 +142,8 @@ impl Client {
             outcome_unknown |= !matches!(failure, Failure::Busy { .. });
             let pause = pause.unwrap_or_else(|| backoff(tries));
             tries += 1;
-            let tries_max = if matches!(failure, Failure::Unreachable(_)) && call.is_first {
-                TRIES_MAX_FIRST
-            } else {
-                TRIES_MAX
-            };
+            let tries_max =
+                if matches!(failure, Failure::Unreachable(_)) && call.is_first { TRIES_MAX_FIRST } else { TRIES_MAX };
             if tries >= tries_max || begun.elapsed() + pause > REQUEST_DEADLINE {
                 return Err(failure);
             }
@@ -203,33 +152,16 @@ impl Client {
     }
 
     async fn try_once(&self, call: &Call<'_>, token: Option<&str>) -> Result<Raw, Failure> {
-        let request = self
-            .request(call, token)
-            .map_err(|error| Failure::Malformed(error.to_string()))?;
-        let response = self
-            .http
-            .request(request)
-            .await
-            .map_err(|error| Failure::Unreachable(with_causes(&error)))?;
+        let request = self.request(call, token).map_err(|error| Failure::Malformed(error.to_string()))?;
+        let response = self.http.request(request).await.map_err(|error| Failure::Unreachable(with_causes(&error)))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
         // A connection that breaks inside a body is one more lost answer.
-        let body = body
-            .map_err(|error| Failure::Unreachable(with_causes(error.as_ref())))?
-            .to_bytes();
-        Ok(Raw {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-            after_lost_try: false,
-        })
+        let body = body.map_err(|error| Failure::Unreachable(with_causes(error.as_ref())))?.to_bytes();
+        Ok(Raw { status: parts.status, headers: parts.headers, body, after_lost_try: false })
     }
 
-    fn request(
-        &self,
-        call: &Call<'_>,
-        token: Option<&str>,
-    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    fn request(&self, call: &Call<'_>, token: Option<&str>) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(format!("{}{}", self.base, call.path))
@@ -254,38 +186,19 @@ impl Client {
     /// cause one sign-in and not one each: hashing passwords is what the store can do least of.
     async fn token(&self, is_first: bool) -> Result<String, Failure> {
         let mut held = self.token.lock().await;
-        if let Some(token) = held
-            .as_ref()
-            .filter(|token| token.taken_at.elapsed() < token.age_max)
-        {
+        if let Some(token) = held.as_ref().filter(|token| token.taken_at.elapsed() < token.age_max) {
             return Ok(token.value.clone());
         }
         let taken_at = Instant::now();
         let body = json!({ "email": self.email, "password": self.password });
-        let call = Call {
-            method: Method::POST,
-            path: "/v1/sessions",
-            key: None,
-            waits: false,
-            is_first,
-            body: Some(&body),
-        };
+        let call =
+            Call { method: Method::POST, path: "/v1/sessions", key: None, waits: false, is_first, body: Some(&body) };
         let answer = self.send(&call, None).await?.answer()?.body;
         let value = answer.get("access_token").and_then(Value::as_str);
-        let value = value
-            .ok_or_else(|| Failure::Malformed("the session has no access_token".to_owned()))?;
-        let lifetime = answer
-            .get("expires_in")
-            .and_then(Value::as_u64)
-            .map(Duration::from_secs);
-        let age_max = lifetime.map_or(TOKEN_AGE_MAX, |lifetime| {
-            TOKEN_AGE_MAX.min(lifetime * 4 / 5)
-        });
-        *held = Some(Token {
-            value: value.to_owned(),
-            taken_at,
-            age_max,
-        });
+        let value = value.ok_or_else(|| Failure::Malformed("the session has no access_token".to_owned()))?;
+        let lifetime = answer.get("expires_in").and_then(Value::as_u64).map(Duration::from_secs);
+        let age_max = lifetime.map_or(TOKEN_AGE_MAX, |lifetime| TOKEN_AGE_MAX.min(lifetime * 4 / 5));
+        *held = Some(Token { value: value.to_owned(), taken_at, age_max });
         Ok(value.to_owned())
     }
 

@@ -67,17 +67,8 @@ enum Placement {
 
 impl Flight {
     pub(crate) fn new(client: Client, plan: Plan) -> Self {
-        let placed = plan
-            .orders
-            .iter()
-            .map(|_| watch::Sender::new(None))
-            .collect();
-        Self {
-            client,
-            plan,
-            placed,
-            begun: Instant::now(),
-        }
+        let placed = plan.orders.iter().map(|_| watch::Sender::new(None)).collect();
+        Self { client, plan, placed, begun: Instant::now() }
     }
 
     /// Does the step at this place of the plan; never fails, because what goes wrong is part of the result.
@@ -101,10 +92,8 @@ impl Flight {
                 }
                 Standing::Failed => {
                     let reason = api::reason_text(order.reason.as_ref());
-                    accepted.refuse(format!(
-                        "invoice {}: {} ended {}: {reason}",
-                        planned.invoice, order.id, order.state
-                    ));
+                    accepted
+                        .refuse(format!("invoice {}: {} ended {}: {reason}", planned.invoice, order.id, order.state));
                 }
                 Standing::Pending => {
                     let waited_s = SETTLE_TIMEOUT.as_secs();
@@ -130,12 +119,7 @@ impl Flight {
         while order.standing() == Standing::Pending && begun.elapsed() < SETTLE_TIMEOUT {
             sleep(pause).await;
             pause = POLL_MAX.min(pause * 2);
-            order = api::parse(
-                self.client
-                    .get(&format!("/v1/orders/{}", order.id))
-                    .await?
-                    .body,
-            )?;
+            order = api::parse(self.client.get(&format!("/v1/orders/{}", order.id)).await?.body)?;
         }
         Ok((order, replay))
     }
@@ -152,13 +136,7 @@ impl Flight {
                 Err(failure @ Failure::Refused { status: 422, .. }) => failure,
                 answer => return answer,
             };
-            let is_replay = matches!(
-                &failure,
-                Failure::Refused {
-                    replay: Replay::EarlierRun,
-                    ..
-                }
-            );
+            let is_replay = matches!(&failure, Failure::Refused { replay: Replay::EarlierRun, .. });
             let is_early = self.begun.elapsed() < CATCH_UP;
             attempt += 1;
             if attempt >= ATTEMPTS_MAX || !(is_early || is_replay) {
@@ -172,26 +150,17 @@ impl Flight {
 
     fn order_key(&self, planned: &PlannedOrder, attempt: u32) -> String {
         let customer = planned.customer.as_deref();
-        let whose = if customer.is_some() {
-            "customer"
-        } else {
-            "guest"
-        };
+        let whose = if customer.is_some() { "customer" } else { "guest" };
         let customer = customer.unwrap_or_default();
         let attempt = attempt.to_string();
-        self.plan
-            .hash
-            .key(&["order", &planned.invoice, whose, customer, &attempt])
+        self.plan.hash.key(&["order", &planned.invoice, whose, customer, &attempt])
     }
 
     async fn refund(&self, refund: &PlannedRefund) -> Accepted {
         let mut accepted = Accepted::default();
         let mut all_succeeded = true;
         for part in &refund.parts {
-            let what = format!(
-                "line {}: refund of invoice {}",
-                refund.file_line, refund.invoice
-            );
+            let what = format!("line {}: refund of invoice {}", refund.file_line, refund.invoice);
             match self.settled_refund(refund, part).await {
                 Ok(Some((answer, replay))) if answer.standing() == Standing::Accepted => {
                     accepted.add_refund(&what, part, &answer, replay);
@@ -199,16 +168,11 @@ impl Flight {
                 Ok(Some((answer, _))) => {
                     all_succeeded = false;
                     let reason = api::reason_text(answer.reason.as_ref());
-                    accepted.refuse(format!(
-                        "{what}: {} ended {}: {reason}",
-                        answer.id, answer.state
-                    ));
+                    accepted.refuse(format!("{what}: {} ended {}: {reason}", answer.id, answer.state));
                 }
                 Ok(None) => {
                     all_succeeded = false;
-                    accepted.refuse(format!(
-                        "{what}: the order that it refunds was not accepted"
-                    ));
+                    accepted.refuse(format!("{what}: the order that it refunds was not accepted"));
                 }
                 Err(failure) => {
                     all_succeeded = false;
@@ -231,15 +195,8 @@ impl Flight {
             return Ok(None);
         };
         let path = format!("/v1/orders/{order_id}/refunds");
-        let key = self.plan.hash.key(&[
-            "refund",
-            &refund.file_line.to_string(),
-            &part.order.to_string(),
-        ]);
-        let answer = self
-            .client
-            .post_and_wait(&path, &key, &refund_body(refund, part))
-            .await?;
+        let key = self.plan.hash.key(&["refund", &refund.file_line.to_string(), &part.order.to_string()]);
+        let answer = self.client.post_and_wait(&path, &key, &refund_body(refund, part)).await?;
         let replay = answer.replay;
         let mut answer: Refund = api::parse(answer.body)?;
         let begun = Instant::now();
@@ -248,12 +205,8 @@ impl Flight {
             sleep(pause).await;
             pause = POLL_MAX.min(pause * 2);
             let listed = api::items(self.client.get(&path).await?.body)?;
-            let found = listed
-                .into_iter()
-                .find(|item| item.get("id").and_then(Value::as_str) == Some(&answer.id));
-            answer = api::parse(
-                found.ok_or_else(|| Failure::Malformed(format!("{} is not listed", answer.id)))?,
-            )?;
+            let found = listed.into_iter().find(|item| item.get("id").and_then(Value::as_str) == Some(&answer.id));
+            answer = api::parse(found.ok_or_else(|| Failure::Malformed(format!("{} is not listed", answer.id)))?)?;
         }
         Ok(Some((answer, replay)))
     }
@@ -262,10 +215,7 @@ impl Flight {
     /// for it can never be waiting for oneself.
     async fn accepted_order(&self, place: usize) -> Option<Arc<str>> {
         let mut placed = self.placed[place].subscribe();
-        let settled = timeout(ORDER_WAIT_MAX, placed.wait_for(Option::is_some))
-            .await
-            .ok()?
-            .ok()?;
+        let settled = timeout(ORDER_WAIT_MAX, placed.wait_for(Option::is_some)).await.ok()?.ok()?;
         match settled.as_ref()? {
             Placement::Accepted(id) => Some(id.clone()),
             Placement::Failed => None,
@@ -280,10 +230,7 @@ impl Flight {
             let path = format!("/v1/skus/{}/adjustments", adjustment.code);
             let body = json!({ "delta": -adjustment.units, "reason": format!("invoice file, line {line}") });
             if let Err(failure) = self.client.post(&path, &key, &body).await {
-                accepted.fail(
-                    &format!("line {line}: adjustment of {}", adjustment.code),
-                    failure,
-                );
+                accepted.fail(&format!("line {line}: adjustment of {}", adjustment.code), failure);
                 return accepted;
             }
         }
@@ -362,9 +309,9 @@ fn order_body(planned: &PlannedOrder) -> Value {
     let lines: Vec<Value> = planned
         .lines
         .iter()
-        .map(|line| {
-            json!({ "sku": line.code, "quantity": line.units, "unit_price": api::money(line.unit_price_pence) })
-        })
+        .map(
+            |line| json!({ "sku": line.code, "quantity": line.units, "unit_price": api::money(line.unit_price_pence) }),
+        )
         .collect();
     let mut body = json!({ "lines": lines, "payment_token": PAYMENT_TOKEN });
     if let Some(customer) = &planned.customer {
@@ -374,10 +321,6 @@ fn order_body(planned: &PlannedOrder) -> Value {
 }
 
 fn refund_body(refund: &PlannedRefund, part: &RefundPart) -> Value {
-    let lines: Vec<Value> = part
-        .lines
-        .iter()
-        .map(|(line, units)| json!({ "line": line, "quantity": units }))
-        .collect();
+    let lines: Vec<Value> = part.lines.iter().map(|(line, units)| json!({ "line": line, "quantity": units })).collect();
     json!({ "lines": lines, "restock": true, "reason": format!("cancellation {}", refund.invoice) })
 }

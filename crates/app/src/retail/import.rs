@@ -64,16 +64,12 @@ struct Descriptions(HashMap<String, (u64, usize)>);
 /// The file cannot be read or has no product, the store cannot be reached, or it refuses a product; those are listed.
 pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     let file = args.file.clone();
-    let (hash, items) = tokio::task::spawn_blocking(move || -> Result<_> {
-        Ok((ContentHash::of(&file)?, gather(&file)?))
-    })
-    .await
-    .context("reading the file failed")??;
+    let (hash, items) =
+        tokio::task::spawn_blocking(move || -> Result<_> { Ok((ContentHash::of(&file)?, gather(&file)?)) })
+            .await
+            .context("reading the file failed")??;
     if items.is_empty() {
-        bail!(
-            "{} has no sale and no adjustment of a product: there is nothing to import",
-            args.file.display()
-        );
+        bail!("{} has no sale and no adjustment of a product: there is nothing to import", args.file.display());
     }
     let client = Client::sign_in(&args.store, 1).await?;
     let replays = send(&client, hash, &items).await?;
@@ -82,11 +78,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
         "{} products with {} units of opening stock{}",
         grouped(&items.len().to_string()),
         grouped(&units.to_string()),
-        if replays > 0 {
-            "; at least a part had been imported before and is unchanged"
-        } else {
-            ""
-        },
+        if replays > 0 { "; at least a part had been imported before and is unchanged" } else { "" },
     );
     Ok(())
 }
@@ -98,22 +90,11 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
 pub(super) fn gather(file: &Path) -> Result<BTreeMap<String, Item>> {
     let mut items: BTreeMap<String, Item> = BTreeMap::new();
     source::read(file, |line, decision| match decision {
-        Decision::Sale {
-            units,
-            unit_price_pence,
-            ..
-        } => {
-            items.entry(fold_code(&line.code)).or_default().add_sale(
-                line,
-                *units,
-                *unit_price_pence,
-            );
+        Decision::Sale { units, unit_price_pence, .. } => {
+            items.entry(fold_code(&line.code)).or_default().add_sale(line, *units, *unit_price_pence);
         }
         Decision::Adjustment { units } => {
-            items
-                .entry(fold_code(&line.code))
-                .or_default()
-                .add_adjustment(line, *units);
+            items.entry(fold_code(&line.code)).or_default().add_adjustment(line, *units);
         }
         Decision::Refund { .. } | Decision::Rejected(_) => {}
     })?;
@@ -126,35 +107,19 @@ async fn send(client: &Client, hash: ContentHash, items: &BTreeMap<String, Item>
     let mut progress = Progress::new("products", items.len() as u64);
     let (mut refused, mut replays) = (0_usize, 0);
     for (number, chunk) in items.chunks(CHUNK_PRODUCTS).enumerate() {
-        let products: Vec<Value> = chunk
-            .iter()
-            .map(|(code, item)| item.product(code))
-            .collect();
+        let products: Vec<Value> = chunk.iter().map(|(code, item)| item.product(code)).collect();
         let key = hash.key(&["import", &CHUNK_PRODUCTS.to_string(), &number.to_string()]);
-        let answer = client
-            .post("/v1/products/bulk", &key, &json!({ "products": products }))
-            .await;
-        let answer = answer.with_context(|| {
-            format!("products {number} × {CHUNK_PRODUCTS} and on were not taken")
-        })?;
+        let answer = client.post("/v1/products/bulk", &key, &json!({ "products": products })).await;
+        let answer = answer.with_context(|| format!("products {number} × {CHUNK_PRODUCTS} and on were not taken"))?;
         replays += usize::from(answer.replay == Replay::EarlierRun);
         let results: Vec<BulkResult> = api::parse(Value::Array(api::items(answer.body)?))?;
         if results.len() != chunk.len() {
-            bail!(
-                "the store answered for {} products of {} sent",
-                results.len(),
-                chunk.len()
-            );
+            bail!("the store answered for {} products of {} sent", results.len(), chunk.len());
         }
-        for (result, error) in results
-            .iter()
-            .filter_map(|result| Some((result, result.error.as_ref()?)))
-        {
+        for (result, error) in results.iter().filter_map(|result| Some((result, result.error.as_ref()?))) {
             refused += 1;
             if refused <= REFUSALS_SHOWN {
-                let code = chunk
-                    .get(result.index)
-                    .map_or("?", |(code, _)| code.as_str());
+                let code = chunk.get(result.index).map_or("?", |(code, _)| code.as_str());
                 progress.note(&format!("{code} was refused: {error}"));
             }
         }
@@ -187,10 +152,7 @@ impl Item {
     /// The product as the API wants it. What is written off carries remarks such as "damaged" for a description, so
     /// those name a product only when it was never sold.
     fn product(&self, code: &str) -> Value {
-        let name = self
-            .sold_as
-            .most_frequent()
-            .or_else(|| self.written_off_as.most_frequent());
+        let name = self.sold_as.most_frequent().or_else(|| self.written_off_as.most_frequent());
         let name: String = name.unwrap_or(code).chars().take(NAME_CHARS_MAX).collect();
         json!({
             "name": name,
@@ -219,10 +181,7 @@ impl Descriptions {
 
     /// Of equally frequent ones the first, so that a rerun sends the same body under the same key.
     fn most_frequent(&self) -> Option<&str> {
-        let best = self
-            .0
-            .iter()
-            .max_by_key(|(_, (count, place))| (*count, std::cmp::Reverse(*place)));
+        let best = self.0.iter().max_by_key(|(_, (count, place))| (*count, std::cmp::Reverse(*place)));
         best.map(|(description, _)| description.as_str())
     }
 }

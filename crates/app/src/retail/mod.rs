@@ -33,11 +33,7 @@ pub(crate) struct StoreArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
     /// E-mail of a staff account
-    #[arg(
-        long,
-        value_name = "EMAIL",
-        default_value = "staff@demo.pangaea.example"
-    )]
+    #[arg(long, value_name = "EMAIL", default_value = "staff@demo.pangaea.example")]
     pub(crate) email: String,
     /// Password of that account
     #[arg(long, value_name = "PASSWORD", default_value = "demo-staff-password")]

@@ -26,28 +26,18 @@ impl Price {
     /// A sentence that says what is wrong: not a decimal number, or more than eight decimals.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let not_a_number = || format!("UnitPrice {text:?} is not a decimal number");
-        let (negative, digits) = text
-            .strip_prefix('-')
-            .map_or((false, text), |rest| (true, rest));
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
         let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.is_empty()
-            || whole.len() > WHOLE_DIGITS_MAX
-            || !all_digits(whole)
-            || !all_digits(decimals)
-        {
+        if whole.is_empty() || whole.len() > WHOLE_DIGITS_MAX || !all_digits(whole) || !all_digits(decimals) {
             return Err(not_a_number());
         }
         let decimals = decimals.trim_end_matches('0');
         if decimals.len() > PRICE_DECIMALS_MAX {
-            return Err(format!(
-                "UnitPrice {text:?} has more than {PRICE_DECIMALS_MAX} decimals"
-            ));
+            return Err(format!("UnitPrice {text:?} has more than {PRICE_DECIMALS_MAX} decimals"));
         }
         // At most nine whole digits and eight decimals: seventeen digits always fit.
-        let units: i64 = format!("{whole}{decimals:0<PRICE_DECIMALS_MAX$}")
-            .parse()
-            .map_err(|_| not_a_number())?;
+        let units: i64 = format!("{whole}{decimals:0<PRICE_DECIMALS_MAX$}").parse().map_err(|_| not_a_number())?;
         Ok(Self(if negative { -units } else { units }))
     }
 
@@ -89,16 +79,9 @@ impl Amount {
     fn parts(self) -> (&'static str, String, String) {
         let units = self.0.unsigned_abs();
         let whole = units / UNITS_PER_POUND.unsigned_abs();
-        let decimals = format!(
-            "{:0>PRICE_DECIMALS_MAX$}",
-            units % UNITS_PER_POUND.unsigned_abs()
-        );
+        let decimals = format!("{:0>PRICE_DECIMALS_MAX$}", units % UNITS_PER_POUND.unsigned_abs());
         let decimals = format!("{:0<2}", decimals.trim_end_matches('0'));
-        (
-            if self.0 < 0 { "-" } else { "" },
-            whole.to_string(),
-            decimals,
-        )
+        (if self.0 < 0 { "-" } else { "" }, whole.to_string(), decimals)
     }
 }
 

@@ -50,33 +50,20 @@ pub(crate) struct PlaceArgs {
 /// The file cannot be read, the sign-in is refused, or the store stays unreachable.
 pub(crate) async fn run(args: PlaceArgs) -> Result<ExitCode> {
     let file = args.file.clone();
-    let plan = tokio::task::spawn_blocking(move || Plan::of(&file))
-        .await
-        .context("reading the file failed")??;
+    let plan = tokio::task::spawn_blocking(move || Plan::of(&file)).await.context("reading the file failed")??;
     let in_flight_max = usize::from(args.concurrency);
     let client = Client::sign_in(&args.store, in_flight_max).await?;
     let flight = Arc::new(Flight::new(client, plan));
     let before_pence = net_captured_pence(&flight).await?;
     let accepted = send(&flight, in_flight_max).await?;
     let after_pence = net_captured_pence(&flight).await?;
-    let report = Report::new(
-        &flight.plan.table,
-        &accepted,
-        Ledger {
-            before_pence,
-            after_pence,
-        },
-    );
+    let report = Report::new(&flight.plan.table, &accepted, Ledger { before_pence, after_pence });
     if args.json {
         println!("{}", report.json()?);
     } else {
         print!("{}", report.text());
     }
-    Ok(if report.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Starts the steps in file order, so many at once. A refund holds its place while it waits for its order; that order
@@ -87,11 +74,7 @@ async fn send(flight: &Arc<Flight>, in_flight_max: usize) -> Result<Accepted> {
     let mut accepted = Accepted::default();
     let mut tasks = JoinSet::new();
     for step in 0..flight.plan.steps.len() {
-        let slot = slots
-            .clone()
-            .acquire_owned()
-            .await
-            .context("the slots were closed")?;
+        let slot = slots.clone().acquire_owned().await.context("the slots were closed")?;
         let flight = flight.clone();
         tasks.spawn(async move {
             let outcome = flight.run_step(step).await;
@@ -99,19 +82,11 @@ async fn send(flight: &Arc<Flight>, in_flight_max: usize) -> Result<Accepted> {
             outcome
         });
         while let Some(done) = tasks.try_join_next() {
-            take(
-                &mut accepted,
-                done.context("a request's task failed")?,
-                &mut progress,
-            )?;
+            take(&mut accepted, done.context("a request's task failed")?, &mut progress)?;
         }
     }
     while let Some(done) = tasks.join_next().await {
-        take(
-            &mut accepted,
-            done.context("a request's task failed")?,
-            &mut progress,
-        )?;
+        take(&mut accepted, done.context("a request's task failed")?, &mut progress)?;
     }
     progress.finish();
     Ok(accepted)
@@ -130,7 +105,6 @@ fn take(accepted: &mut Accepted, outcome: Accepted, progress: &mut Progress) -> 
 
 async fn net_captured_pence(flight: &Flight) -> Result<i64> {
     let answer = flight.client.get("/v1/payments/ledger/balances").await;
-    let answer =
-        answer.context("the payment ledger could not be read; is the account one of staff?")?;
+    let answer = answer.context("the payment ledger could not be read; is the account one of staff?")?;
     Ok(api::net_captured_pence(answer.body)?)
 }

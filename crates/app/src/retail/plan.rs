@@ -92,12 +92,7 @@ impl Plan {
         let hash = ContentHash::of(path)?;
         let mut planner = Planner::default();
         let table = source::read(path, |line, decision| planner.add(line, decision))?;
-        Ok(Self {
-            hash,
-            orders: planner.orders,
-            steps: planner.steps,
-            table,
-        })
+        Ok(Self { hash, orders: planner.orders, steps: planner.steps, table })
     }
 }
 
@@ -105,10 +100,7 @@ impl Plan {
 
 impl PlannedOrder {
     pub(crate) fn total_pence(&self) -> i64 {
-        self.lines
-            .iter()
-            .map(|line| line.units * line.unit_price_pence)
-            .sum()
+        self.lines.iter().map(|line| line.units * line.unit_price_pence).sum()
     }
 }
 
@@ -117,30 +109,15 @@ impl PlannedOrder {
 impl Planner {
     fn add(&mut self, line: &Line, decision: &Decision) {
         match decision {
-            Decision::Sale {
-                units,
-                unit_price_pence,
-                ..
-            } => self.add_sale(line, *units, *unit_price_pence),
-            Decision::Refund {
-                takes,
-                unit_price_pence,
-            } => {
+            Decision::Sale { units, unit_price_pence, .. } => self.add_sale(line, *units, *unit_price_pence),
+            Decision::Refund { takes, unit_price_pence } => {
                 let parts = self.parts(takes, *unit_price_pence);
                 let (file_line, invoice) = (line.number, line.invoice.clone());
-                self.steps.push(Step::Refund(PlannedRefund {
-                    file_line,
-                    invoice,
-                    parts,
-                }));
+                self.steps.push(Step::Refund(PlannedRefund { file_line, invoice, parts }));
             }
             Decision::Adjustment { units } => {
                 let (file_line, code) = (line.number, fold_code(&line.code));
-                self.steps.push(Step::Adjustment(PlannedAdjustment {
-                    file_line,
-                    code,
-                    units: *units,
-                }));
+                self.steps.push(Step::Adjustment(PlannedAdjustment { file_line, code, units: *units }));
             }
             Decision::Rejected(_) => {}
         }
@@ -148,25 +125,14 @@ impl Planner {
 
     fn add_sale(&mut self, line: &Line, units: i64, unit_price_pence: i64) {
         let next = self.orders.len();
-        let place = *self
-            .places
-            .entry((line.invoice.clone(), line.customer.clone()))
-            .or_insert(next);
+        let place = *self.places.entry((line.invoice.clone(), line.customer.clone())).or_insert(next);
         if place == next {
             let (invoice, customer) = (line.invoice.clone(), line.customer.clone());
-            self.orders.push(PlannedOrder {
-                invoice,
-                customer,
-                lines: Vec::new(),
-            });
+            self.orders.push(PlannedOrder { invoice, customer, lines: Vec::new() });
             self.steps.push(Step::Order(place));
         }
         let lines = &mut self.orders[place].lines;
-        lines.push(PlannedLine {
-            code: line.code.clone(),
-            units,
-            unit_price_pence,
-        });
+        lines.push(PlannedLine { code: line.code.clone(), units, unit_price_pence });
         self.sales.push((place, lines.len()));
     }
 
@@ -174,17 +140,10 @@ impl Planner {
         let mut parts: Vec<RefundPart> = Vec::new();
         for take in takes {
             let (order, line) = self.sales[take.sale];
-            let place = parts
-                .iter()
-                .position(|part| part.order == order)
-                .unwrap_or_else(|| {
-                    parts.push(RefundPart {
-                        order,
-                        lines: Vec::new(),
-                        pence: 0,
-                    });
-                    parts.len() - 1
-                });
+            let place = parts.iter().position(|part| part.order == order).unwrap_or_else(|| {
+                parts.push(RefundPart { order, lines: Vec::new(), pence: 0 });
+                parts.len() - 1
+            });
             parts[place].lines.push((line, take.units));
             parts[place].pence += take.units * unit_price_pence;
         }

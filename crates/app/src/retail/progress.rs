@@ -21,18 +21,11 @@ impl Progress {
     pub(crate) fn new(what: &'static str, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template(
-                "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}",
-            );
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.with_message(what)
         });
-        Self {
-            what,
-            total,
-            done: 0,
-            bar,
-        }
+        Self { what, total, done: 0, bar }
     }
 
     pub(crate) fn advance(&mut self, steps: u64) {

@@ -49,45 +49,18 @@ struct ReportJson<'a> {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(table: &'a Table, accepted: &'a Accepted, ledger: Ledger) -> Self {
-        let (sales, refunds) = (
-            table.of(Outcome::SalesAccepted),
-            table.of(Outcome::RefundsAccepted),
-        );
+        let (sales, refunds) = (table.of(Outcome::SalesAccepted), table.of(Outcome::RefundsAccepted));
         let adjustments = table.of(Outcome::Adjustments);
         let checks = vec![
-            Check::lines(
-                "lines sold by the store = sales accepted",
-                sales.lines,
-                accepted.sale_lines,
-            ),
-            Check::sum(
-                "sum of confirmed orders = sales accepted",
-                sales.sum,
-                accepted.sales_pence,
-            ),
-            Check::lines(
-                "lines refunded by the store = refunds accepted",
-                refunds.lines,
-                accepted.refund_lines,
-            ),
-            Check::sum(
-                "sum of succeeded refunds = refunds accepted",
-                refunds.sum,
-                -accepted.refunds_pence,
-            ),
-            Check::lines(
-                "adjustments made by the store = adjustments",
-                adjustments.lines,
-                accepted.adjustment_lines,
-            ),
+            Check::lines("lines sold by the store = sales accepted", sales.lines, accepted.sale_lines),
+            Check::sum("sum of confirmed orders = sales accepted", sales.sum, accepted.sales_pence),
+            Check::lines("lines refunded by the store = refunds accepted", refunds.lines, accepted.refund_lines),
+            Check::sum("sum of succeeded refunds = refunds accepted", refunds.sum, -accepted.refunds_pence),
+            Check::lines("adjustments made by the store = adjustments", adjustments.lines, accepted.adjustment_lines),
             Check::ledger(table, accepted, ledger),
             Check::control_total(table),
         ];
-        Self {
-            table,
-            accepted,
-            checks,
-        }
+        Self { table, accepted, checks }
     }
 
     /// Nothing was refused and every figure agrees.
@@ -108,11 +81,7 @@ impl<'a> Report<'a> {
     }
 
     pub(crate) fn text(&self) -> String {
-        let mut text = format!(
-            "{}\n{} orders placed\n",
-            self.table.text(),
-            grouped(&self.accepted.orders.to_string())
-        );
+        let mut text = format!("{}\n{} orders placed\n", self.table.text(), grouped(&self.accepted.orders.to_string()));
         for check in &self.checks {
             let relation = if check.ok { "ok " } else { "NOT" };
             text.push_str(&format!("{relation} {}: {}", check.check, check.expected));
@@ -142,24 +111,12 @@ impl<'a> Report<'a> {
 
 impl Check {
     fn lines(check: &'static str, expected: u64, found: u64) -> Self {
-        Self {
-            check,
-            expected: expected.to_string(),
-            found: found.to_string(),
-            ok: expected == found,
-            note: None,
-        }
+        Self { check, expected: expected.to_string(), found: found.to_string(), ok: expected == found, note: None }
     }
 
     fn sum(check: &'static str, expected: Amount, found_pence: i64) -> Self {
         let found = Amount::from_pence(found_pence);
-        Self {
-            check,
-            expected: expected.to_string(),
-            found: found.to_string(),
-            ok: expected == found,
-            note: None,
-        }
+        Self { check, expected: expected.to_string(), found: found.to_string(), ok: expected == found, note: None }
     }
 
     /// When an earlier run had sent a part, its money may have moved then or, had that run been cut short, now: replayed
@@ -178,9 +135,7 @@ impl Check {
             expected: expected.to_string(),
             found: found.to_string(),
             ok: (low..=high).contains(&found),
-            note: accepted
-                .from_earlier_run
-                .then_some("a part had been placed by an earlier run"),
+            note: accepted.from_earlier_run.then_some("a part had been placed by an earlier run"),
         }
     }
 

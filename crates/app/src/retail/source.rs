@@ -32,9 +32,7 @@ impl ContentHash {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         loop {
-            let read = file
-                .read(&mut buffer)
-                .with_context(|| format!("{} cannot be read", path.display()))?;
+            let read = file.read(&mut buffer).with_context(|| format!("{} cannot be read", path.display()))?;
             if read == 0 {
                 return Self::from_digest(&context.finish());
             }
@@ -43,10 +41,7 @@ impl ContentHash {
     }
 
     fn from_digest(digest: &digest::Digest) -> Result<Self> {
-        let bytes = digest
-            .as_ref()
-            .try_into()
-            .context("a SHA-256 digest has 32 bytes")?;
+        let bytes = digest.as_ref().try_into().context("a SHA-256 digest has 32 bytes")?;
         Ok(Self(bytes))
     }
 
@@ -59,12 +54,7 @@ impl ContentHash {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
-        let hex: String = context
-            .finish()
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex: String = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         format!("retail-{hex}")
     }
 }
@@ -87,21 +77,13 @@ pub(crate) fn read(path: &Path, mut each: impl FnMut(&Line, &Decision)) -> Resul
             }
             Err(bad) => {
                 if table.unreadable_lines().len() < BAD_ROWS_SHOWN {
-                    eprintln!(
-                        "{}:{}: row left out: {}",
-                        path.display(),
-                        bad.number,
-                        bad.reason
-                    );
+                    eprintln!("{}:{}: row left out: {}", path.display(), bad.number, bad.reason);
                 }
                 table.count_unreadable(bad.number);
             }
         }
         if table.all().lines + table.unreadable_lines().len() as u64 > LINES_MAX {
-            bail!(
-                "{} has more than {LINES_MAX} lines; split it by month",
-                path.display()
-            );
+            bail!("{} has more than {LINES_MAX} lines; split it by month", path.display());
         }
     }
     if let Some(more @ 1..) = table.unreadable_lines().len().checked_sub(BAD_ROWS_SHOWN) {
@@ -111,10 +93,5 @@ pub(crate) fn read(path: &Path, mut each: impl FnMut(&Line, &Decision)) -> Resul
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path).with_context(|| {
-        format!(
-            "{} cannot be opened; give the path of the invoice file",
-            path.display()
-        )
-    })
+    File::open(path).with_context(|| format!("{} cannot be opened; give the path of the invoice file", path.display()))
 }

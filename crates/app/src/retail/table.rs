@@ -68,9 +68,7 @@ impl Outcome {
             Decision::Refund { .. } => Self::RefundsAccepted,
             Decision::Adjustment { .. } => Self::Adjustments,
             Decision::Rejected(
-                rejection @ (Rejection::SaleNotAProduct
-                | Rejection::SaleNotASale
-                | Rejection::SaleSubPenny),
+                rejection @ (Rejection::SaleNotAProduct | Rejection::SaleNotASale | Rejection::SaleSubPenny),
             ) => Self::SalesRejected(*rejection),
             Decision::Rejected(rejection) => Self::RefundsRejected(*rejection),
         }
@@ -146,42 +144,20 @@ impl Table {
     }
 
     pub(crate) fn json(&self) -> TableJson {
-        let row = |outcome, tally: Tally| RowJson {
-            outcome,
-            lines: tally.lines,
-            sum: tally.sum.decimal(),
-        };
-        let mut outcomes: Vec<RowJson> = Outcome::ALL
-            .iter()
-            .zip(self.tallies)
-            .map(|(of, tally)| row(of.label(), tally))
-            .collect();
+        let row = |outcome, tally: Tally| RowJson { outcome, lines: tally.lines, sum: tally.sum.decimal() };
+        let mut outcomes: Vec<RowJson> =
+            Outcome::ALL.iter().zip(self.tallies).map(|(of, tally)| row(of.label(), tally)).collect();
         outcomes.push(row("all", self.all));
-        TableJson {
-            outcomes,
-            unreadable_lines: self.unreadable_lines.clone(),
-        }
+        TableJson { outcomes, unreadable_lines: self.unreadable_lines.clone() }
     }
 
     /// The table for people; outcomes without a line are left out.
     pub(crate) fn text(&self) -> String {
         let mut table = comfy_table::Table::new();
-        table
-            .load_style(presets::UTF8_BORDERS_ONLY)
-            .set_header(["outcome", "lines", "sum"]);
-        let filled = Outcome::ALL
-            .iter()
-            .zip(self.tallies)
-            .filter(|(_, tally)| tally.lines > 0);
-        for (label, tally) in filled
-            .map(|(of, tally)| (of.label(), tally))
-            .chain([("all", self.all)])
-        {
-            table.add_row([
-                label.to_owned(),
-                grouped(&tally.lines.to_string()),
-                tally.sum.to_string(),
-            ]);
+        table.load_style(presets::UTF8_BORDERS_ONLY).set_header(["outcome", "lines", "sum"]);
+        let filled = Outcome::ALL.iter().zip(self.tallies).filter(|(_, tally)| tally.lines > 0);
+        for (label, tally) in filled.map(|(of, tally)| (of.label(), tally)).chain([("all", self.all)]) {
+            table.add_row([label.to_owned(), grouped(&tally.lines.to_string()), tally.sum.to_string()]);
         }
         for column in [1, 2] {
             if let Some(column) = table.column_mut(column) {

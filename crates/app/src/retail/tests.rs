@@ -21,17 +21,11 @@ fn sample() -> PathBuf {
 
 /// The table of `reconcile.py`, which knows nothing of this crate.
 fn independent_table(file: &Path) -> Value {
-    let output = Command::new("python3")
-        .arg(retail_folder().join("reconcile.py"))
-        .arg(file)
-        .arg("--json")
-        .output()
-        .expect("python3 must be installed: the independent program that this test compares with is written in Python");
-    assert!(
-        output.status.success(),
-        "reconcile.py failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output =
+        Command::new("python3").arg(retail_folder().join("reconcile.py")).arg(file).arg("--json").output().expect(
+            "python3 must be installed: the independent program that this test compares with is written in Python",
+        );
+    assert!(output.status.success(), "reconcile.py failed: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("reconcile.py --json prints JSON")
 }
 
@@ -45,8 +39,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str, content: &[u8]) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("pangaea-retail-{}-{name}.csv", std::process::id()));
+        let path = std::env::temp_dir().join(format!("pangaea-retail-{}-{name}.csv", std::process::id()));
         std::fs::write(&path, content).expect("the temporary folder is writable");
         Self(path)
     }
@@ -65,27 +58,17 @@ fn the_sample_has_the_table_of_the_independent_program() {
     let outcomes = ours["outcomes"].as_array().expect("rows");
     assert_eq!(outcomes.len(), Outcome::ALL.len() + 1);
     for row in outcomes {
-        assert!(
-            row["lines"].as_u64() > Some(0),
-            "the sample must have a line for every outcome: {row}"
-        );
+        assert!(row["lines"].as_u64() > Some(0), "the sample must have a line for every outcome: {row}");
     }
 }
 
 /// Runs over the file named by `PANGAEA_RETAIL_CSV`; without it, over the sample alone.
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the file is no setting of the store: only this test reads it"
-)]
+#[expect(clippy::disallowed_methods, reason = "the file is no setting of the store: only this test reads it")]
 fn a_real_file_has_the_table_of_the_independent_program() {
     let file = std::env::var_os("PANGAEA_RETAIL_CSV").map_or_else(sample, PathBuf::from);
     let (ours, theirs) = (our_table(&file), independent_table(&file));
-    println!(
-        "{}: {} rows used",
-        file.display(),
-        ours["outcomes"][Outcome::ALL.len()]["lines"]
-    );
+    println!("{}: {} rows used", file.display(), ours["outcomes"][Outcome::ALL.len()]["lines"]);
     assert_eq!(ours, theirs);
 }
 
@@ -110,19 +93,13 @@ fn bad_rows_are_named_by_line_and_do_not_stop_the_rest() {
         let file = Scratch::new(name, text.as_bytes());
         let ours = our_table(&file.0);
         assert_eq!(ours, independent_table(&file.0), "{name}");
-        assert_eq!(
-            ours["unreadable_lines"],
-            serde_json::json!([4, 6, 7, 8, 9, 11, 12]),
-            "{name}"
-        );
+        assert_eq!(ours["unreadable_lines"], serde_json::json!([4, 6, 7, 8, 9, 11, 12]), "{name}");
     }
 }
 
 #[test]
 fn bytes_that_are_not_utf_8_lose_no_sale() {
-    let mut rows =
-        b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
-            .to_vec();
+    let mut rows = b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n".to_vec();
     rows.extend(b"1,10001,CAF\xe9 MUG,2,d,1.10,7,UK\n1,1000\xe9,broken code,2,d,1.10,7,UK\n");
     let file = Scratch::new("latin1", &rows);
     let ours = our_table(&file.0);
@@ -133,20 +110,11 @@ fn bytes_that_are_not_utf_8_lose_no_sale() {
 #[test]
 fn a_wrong_header_is_refused_by_name() {
     let check = |header: &str, expected: &str| {
-        let error = Lines::new(header.as_bytes())
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
+        let error = Lines::new(header.as_bytes()).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(expected), "{header:?} gave {error:?}");
     };
-    check(
-        "Invoice,StockCode,Description,Quantity,UnitPrice,CustomerID\n",
-        "the header lacks InvoiceNo;",
-    );
-    check(
-        "InvoiceNo;StockCode\n",
-        "the header lacks InvoiceNo, StockCode, Description",
-    );
+    check("Invoice,StockCode,Description,Quantity,UnitPrice,CustomerID\n", "the header lacks InvoiceNo;");
+    check("InvoiceNo;StockCode\n", "the header lacks InvoiceNo, StockCode, Description");
     check("", "found: nothing");
 }
 
@@ -154,60 +122,36 @@ fn a_wrong_header_is_refused_by_name() {
 fn prices_and_sums_are_exact() {
     let check = |text: &str, units: i64, decimal: &str, display: &str| {
         let sum = Price::parse(text).expect("a price") * units;
-        assert_eq!(
-            (sum.decimal().as_str(), sum.to_string().as_str()),
-            (decimal, display)
-        );
+        assert_eq!((sum.decimal().as_str(), sum.to_string().as_str()), (decimal, display));
     };
     check("2.55", 6, "15.30", "£15.30");
     check("0.001", 3, "0.003", "£0.003");
     check("-11062.06", 1, "-11062.06", "-£11,062.06");
     check("0.00000001", 1, "0.00000001", "£0.00000001");
-    check(
-        "999999999.99999999",
-        999_999_999,
-        "999999998999999990.00000001",
-        "£999,999,998,999,999,990.00000001",
-    );
+    check("999999999.99999999", 999_999_999, "999999998999999990.00000001", "£999,999,998,999,999,990.00000001");
     check("-0", 5, "0.00", "£0.00");
     assert_eq!(Amount::from_pence(-801_372).to_string(), "-£8,013.72");
     assert_eq!(Price::parse("2.5").expect("a price").pence(), Some(250));
     assert_eq!(Price::parse("0.055").expect("a price").pence(), None);
     for wrong in ["", "-", ".", ".5", "1.2.3", "1,5", "+1", "٣", "1234567890"] {
-        assert!(
-            Price::parse(wrong).is_err(),
-            "{wrong:?} must not be a price"
-        );
+        assert!(Price::parse(wrong).is_err(), "{wrong:?} must not be a price");
     }
 }
 
 #[test]
 fn the_plan_sends_what_the_table_counts() {
     let plan = Plan::of(&sample()).expect("the sample is readable");
-    let sales: i64 = plan
-        .orders
-        .iter()
-        .map(super::plan::PlannedOrder::total_pence)
-        .sum();
-    assert_eq!(
-        Amount::from_pence(sales),
-        plan.table.of(Outcome::SalesAccepted).sum
-    );
+    let sales: i64 = plan.orders.iter().map(super::plan::PlannedOrder::total_pence).sum();
+    assert_eq!(Amount::from_pence(sales), plan.table.of(Outcome::SalesAccepted).sum);
     let lines: usize = plan.orders.iter().map(|order| order.lines.len()).sum();
     assert_eq!(lines as u64, plan.table.of(Outcome::SalesAccepted).lines);
     let refunds: i64 = plan.steps.iter().map(refunded_pence).sum();
-    assert_eq!(
-        Amount::from_pence(-refunds),
-        plan.table.of(Outcome::RefundsAccepted).sum
-    );
+    assert_eq!(Amount::from_pence(-refunds), plan.table.of(Outcome::RefundsAccepted).sum);
 
     // A refund never stands before an order that it takes from, and no order line gives more than it has.
     let mut placed = vec![false; plan.orders.len()];
-    let mut left: Vec<Vec<i64>> = plan
-        .orders
-        .iter()
-        .map(|order| order.lines.iter().map(|line| line.units).collect())
-        .collect();
+    let mut left: Vec<Vec<i64>> =
+        plan.orders.iter().map(|order| order.lines.iter().map(|line| line.units).collect()).collect();
     for step in &plan.steps {
         match step {
             Step::Order(place) => placed[*place] = true,
@@ -247,29 +191,15 @@ fn a_refund_takes_the_newest_sales_first_and_spans_orders() {
         .iter()
         .map(|part| (plan.orders[part.order].invoice.as_str(), part.lines.clone()))
         .collect();
-    assert_eq!(
-        parts,
-        [("900006", vec![(1, 6)]), ("900004", vec![(2, 10), (1, 2)])]
-    );
+    assert_eq!(parts, [("900006", vec![(1, 6)]), ("900004", vec![(2, 10), (1, 2)])]);
 }
 
 #[test]
 fn an_invoice_that_mixes_a_customer_and_guests_is_two_orders_and_one_that_is_reopened_is_one() {
     let plan = Plan::of(&sample()).expect("the sample is readable");
-    let of = |invoice: &str| {
-        plan.orders
-            .iter()
-            .filter(|order| order.invoice == invoice)
-            .collect::<Vec<_>>()
-    };
+    let of = |invoice: &str| plan.orders.iter().filter(|order| order.invoice == invoice).collect::<Vec<_>>();
     let mixed = of("900020");
-    assert_eq!(
-        mixed
-            .iter()
-            .map(|order| order.customer.as_deref())
-            .collect::<Vec<_>>(),
-        [Some("50005"), None]
-    );
+    assert_eq!(mixed.iter().map(|order| order.customer.as_deref()).collect::<Vec<_>>(), [Some("50005"), None]);
     let reopened = of("900025");
     assert_eq!((reopened.len(), reopened[0].lines.len()), (1, 3));
 }
@@ -292,12 +222,7 @@ fn keys_depend_on_the_content_and_on_every_part() {
     let keys = |content: &[u8]| {
         let file = Scratch::new("keys", content);
         let hash = source::ContentHash::of(&file.0).expect("the file is readable");
-        [
-            &["order", "1", "2"][..],
-            &["order", "12", ""],
-            &["refund", "1", "2"],
-        ]
-        .map(|parts| hash.key(parts))
+        [&["order", "1", "2"][..], &["order", "12", ""], &["refund", "1", "2"]].map(|parts| hash.key(parts))
     };
     let (first, again, other) = (keys(b"a"), keys(b"a"), keys(b"b"));
     assert_eq!(first, again);

@@ -13,8 +13,8 @@ pub(crate) use self::hub::{EPHEMERAL_MAX, lossy_stream};
 use self::reader::MemoryReader;
 use crate::protocol::{check_cursor, check_name, check_pattern, check_subject};
 use crate::{
-    BoxFuture, BoxStream, Bus, BusError, Cursor, LogReader, LogSource, Relay, RequestHandler,
-    ServiceHandle, ServiceSpec,
+    BoxFuture, BoxStream, Bus, BusError, Cursor, LogReader, LogSource, Relay, RequestHandler, ServiceHandle,
+    ServiceSpec,
 };
 
 /// The bus of one process: readers read the co-hosted logs themselves, requests are calls. It holds nothing of its own.
@@ -35,11 +35,7 @@ struct Logs(Arc<watch::Sender<HashMap<String, Arc<dyn LogSource>>>>);
 impl MemoryBus {
     /// Buses do not see each other; the namespace only names this one in logs.
     pub fn new(namespace: impl Into<Arc<str>>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            logs: Logs::default(),
-            hub: Arc::new(Hub::default()),
-        }
+        Self { namespace: namespace.into(), logs: Logs::default(), hub: Arc::new(Hub::default()) }
     }
 }
 
@@ -47,11 +43,7 @@ impl Bus for MemoryBus {
     fn attach(&self, log: Arc<dyn LogSource>) -> BoxFuture<'_, Result<(), BusError>> {
         Box::pin(async move {
             check_name("source", log.source())?;
-            tracing::debug!(
-                namespace = &*self.namespace,
-                source = log.source(),
-                "log attached"
-            );
+            tracing::debug!(namespace = &*self.namespace, source = log.source(), "log attached");
             self.logs.insert(log);
             Ok(())
         })
@@ -91,9 +83,7 @@ impl Bus for MemoryBus {
     ) -> BoxFuture<'a, Result<Bytes, BusError>> {
         Box::pin(async move {
             check_subject(subject)?;
-            self.hub
-                .request(subject, payload, traceparent, timeout)
-                .await
+            self.hub.request(subject, payload, traceparent, timeout).await
         })
     }
 
@@ -110,22 +100,14 @@ impl Bus for MemoryBus {
         })
     }
 
-    fn serve(
-        &self,
-        service: ServiceSpec,
-        handler: RequestHandler,
-    ) -> BoxFuture<'_, Result<ServiceHandle, BusError>> {
+    fn serve(&self, service: ServiceSpec, handler: RequestHandler) -> BoxFuture<'_, Result<ServiceHandle, BusError>> {
         Box::pin(async move {
             service.check()?;
             Ok(Hub::serve(&self.hub, service, handler))
         })
     }
 
-    fn publish<'a>(
-        &'a self,
-        subject: &'a str,
-        payload: Bytes,
-    ) -> BoxFuture<'a, Result<(), BusError>> {
+    fn publish<'a>(&'a self, subject: &'a str, payload: Bytes) -> BoxFuture<'a, Result<(), BusError>> {
         Box::pin(async move {
             check_subject(subject)?;
             self.hub.publish(subject, &payload);
@@ -133,10 +115,7 @@ impl Bus for MemoryBus {
         })
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        pattern: &'a str,
-    ) -> BoxFuture<'a, Result<BoxStream<(String, Bytes)>, BusError>> {
+    fn subscribe<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<BoxStream<(String, Bytes)>, BusError>> {
         Box::pin(async move {
             check_pattern(pattern)?;
             Ok(self.hub.subscribe(pattern))
@@ -169,11 +148,7 @@ impl Logs {
     }
 
     fn get(&self, source: &str) -> Result<Arc<dyn LogSource>, BusError> {
-        self.0
-            .borrow()
-            .get(source)
-            .cloned()
-            .ok_or_else(|| BusError::UnknownSource(source.to_owned()))
+        self.0.borrow().get(source).cloned().ok_or_else(|| BusError::UnknownSource(source.to_owned()))
     }
 
     fn changes(&self) -> watch::Receiver<HashMap<String, Arc<dyn LogSource>>> {

@@ -20,12 +20,7 @@ pub(super) struct MemoryReader {
 impl MemoryReader {
     pub(super) fn new(logs: Logs, log: Arc<dyn LogSource>, cursor: Cursor) -> Self {
         let end = log.end();
-        Self {
-            logs,
-            log,
-            end,
-            cursor,
-        }
+        Self { logs, log, end, cursor }
     }
 
     async fn read_next(&mut self, max: usize) -> Result<LogBatch, BusError> {
@@ -45,18 +40,11 @@ impl MemoryReader {
             let messages = read_dense(self.log.as_ref(), after, max.max(1)).await?;
             let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
                 let detail = format!("its end was announced beyond {after}, but no row follows");
-                return Err(BusError::Source {
-                    source_name: self.log.source().to_owned(),
-                    detail,
-                });
+                return Err(BusError::Source { source_name: self.log.source().to_owned(), detail });
             };
             let (first, log_id) = (first.position, last.log_id.clone());
             self.cursor = Cursor::at(last);
-            return Ok(LogBatch {
-                log_id,
-                first,
-                messages,
-            });
+            return Ok(LogBatch { log_id, first, messages });
         }
     }
 
@@ -66,11 +54,7 @@ impl MemoryReader {
             return Ok(());
         }
         let source_name = self.log.source().to_owned();
-        Err(BusError::LogReset {
-            source_name,
-            expected: self.cursor.log_id.clone(),
-            found,
-        })
+        Err(BusError::LogReset { source_name, expected: self.cursor.log_id.clone(), found })
     }
 
     /// A module that stopped and started again has attached its log again.

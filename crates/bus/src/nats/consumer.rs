@@ -24,11 +24,7 @@ const LOOKUPS_MAX: usize = 8;
 ///
 /// # Errors
 /// [`BusError::LogReset`] and [`BusError::CursorMismatch`] when the stream is not the one the cursor was taken from.
-pub(super) async fn start_after(
-    stream: &Stream<Info>,
-    source: &str,
-    cursor: &Cursor,
-) -> Result<u64, BusError> {
+pub(super) async fn start_after(stream: &Stream<Info>, source: &str, cursor: &Cursor) -> Result<u64, BusError> {
     let state = &stream.cached_info().state;
     let (first, last) = (state.first_sequence.max(1), state.last_sequence);
     if state.messages == 0 {
@@ -45,9 +41,7 @@ pub(super) async fn start_after(
         return Ok(last + 1);
     }
     let wanted = cursor.position + 1;
-    let mut guess = last
-        .saturating_sub(place.position - wanted)
-        .clamp(first, last);
+    let mut guess = last.saturating_sub(place.position - wanted).clamp(first, last);
     for _ in 0..LOOKUPS_MAX {
         let Some(found) = stream::position_at(stream, guess).await? else {
             return Ok(first);
@@ -56,12 +50,8 @@ pub(super) async fn start_after(
             check_before(stream, source, cursor, guess).await?;
             return Ok(guess);
         }
-        guess = if found > wanted {
-            guess.saturating_sub(found - wanted)
-        } else {
-            guess + (wanted - found)
-        }
-        .clamp(first, last);
+        guess = if found > wanted { guess.saturating_sub(found - wanted) } else { guess + (wanted - found) }
+            .clamp(first, last);
     }
     Ok(first)
 }
@@ -76,13 +66,9 @@ pub(super) async fn place(
     match stream.consumer_info(reader).await {
         Ok(info) => {
             let kept = info.delivered.stream_sequence + 1 == start;
-            let sound = pull_config(&info.config)
-                .is_some_and(|found| differences(&wanted, &found).is_empty());
+            let sound = pull_config(&info.config).is_some_and(|found| differences(&wanted, &found).is_empty());
             if kept && sound {
-                let consumer = stream
-                    .get_consumer(reader)
-                    .await
-                    .map_err(|error| broker("get consumer", error))?;
+                let consumer = stream.get_consumer(reader).await.map_err(|error| broker("get consumer", error))?;
                 return Ok((consumer, true));
             }
             delete(stream, reader).await?;
@@ -90,10 +76,7 @@ pub(super) async fn place(
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
         Err(error) => return Err(broker("get consumer", error)),
     }
-    let consumer = stream
-        .create_consumer(wanted.clone())
-        .await
-        .map_err(|error| broker("create consumer", error))?;
+    let consumer = stream.create_consumer(wanted.clone()).await.map_err(|error| broker("create consumer", error))?;
     let differences = match pull_config(&consumer.cached_info().config) {
         Some(found) => differences(&wanted, &found),
         None => vec!["it is not a pull consumer".to_owned()],
@@ -101,10 +84,7 @@ pub(super) async fn place(
     if differences.is_empty() {
         return Ok((consumer, false));
     }
-    Err(BusError::Configuration {
-        what: format!("consumer {reader}"),
-        differences,
-    })
+    Err(BusError::Configuration { what: format!("consumer {reader}"), differences })
 }
 
 fn check(source: &str, cursor: &Cursor, place: &wire::Place<'_>) -> Result<(), BusError> {
@@ -115,31 +95,17 @@ fn check(source: &str, cursor: &Cursor, place: &wire::Place<'_>) -> Result<(), B
             found: place.log_id.to_owned(),
         });
     }
-    if place.position == cursor.position
-        && !cursor.message_id.is_empty()
-        && place.id != cursor.message_id
-    {
+    if place.position == cursor.position && !cursor.message_id.is_empty() && place.id != cursor.message_id {
         let detail = format!("expected {}, found {}", cursor.message_id, place.id);
-        return Err(BusError::CursorMismatch {
-            source_name: source.to_owned(),
-            position: cursor.position,
-            detail,
-        });
+        return Err(BusError::CursorMismatch { source_name: source.to_owned(), position: cursor.position, detail });
     }
     Ok(())
 }
 
 /// Compares the cursor's own message, when the stream still holds it.
-async fn check_before(
-    stream: &Stream<Info>,
-    source: &str,
-    cursor: &Cursor,
-    start: u64,
-) -> Result<(), BusError> {
+async fn check_before(stream: &Stream<Info>, source: &str, cursor: &Cursor, start: u64) -> Result<(), BusError> {
     match stream::message_at(stream, start - 1).await? {
-        Some(message) => {
-            wire::place(&message.headers).map_or(Ok(()), |place| check(source, cursor, &place))
-        }
+        Some(message) => wire::place(&message.headers).map_or(Ok(()), |place| check(source, cursor, &place)),
         None => Ok(()),
     }
 }
@@ -148,11 +114,7 @@ async fn delete(stream: &Stream<Info>, reader: &str) -> Result<(), BusError> {
     match stream.delete_consumer(reader).await {
         Ok(_) => Ok(()),
         Err(error) => match error.kind() {
-            ConsumerErrorKind::JetStream(error)
-                if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND =>
-            {
-                Ok(())
-            }
+            ConsumerErrorKind::JetStream(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(()),
             _ => Err(broker("delete consumer", error)),
         },
     }
@@ -161,9 +123,7 @@ async fn delete(stream: &Stream<Info>, reader: &str) -> Result<(), BusError> {
 fn wanted(reader: &str, start: u64) -> pull::Config {
     pull::Config {
         durable_name: Some(reader.to_owned()),
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: start,
-        },
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start },
         ack_policy: AckPolicy::All,
         ack_wait: ACK_WAIT,
         max_deliver: -1,
@@ -186,45 +146,13 @@ fn differences(wanted: &pull::Config, found: &pull::Config) -> Vec<String> {
             differences.push(format!("{field} is {found} instead of {wanted}"));
         }
     };
-    compare(
-        "ack_policy",
-        format!("{:?}", wanted.ack_policy),
-        format!("{:?}", found.ack_policy),
-    );
-    compare(
-        "ack_wait",
-        format!("{:?}", wanted.ack_wait),
-        format!("{:?}", found.ack_wait),
-    );
-    compare(
-        "max_deliver",
-        wanted.max_deliver.to_string(),
-        found.max_deliver.to_string(),
-    );
-    compare(
-        "max_ack_pending",
-        wanted.max_ack_pending.to_string(),
-        found.max_ack_pending.to_string(),
-    );
-    compare(
-        "replay_policy",
-        format!("{:?}", wanted.replay_policy),
-        format!("{:?}", found.replay_policy),
-    );
-    compare(
-        "filter_subject",
-        wanted.filter_subject.clone(),
-        found.filter_subject.clone(),
-    );
-    compare(
-        "filter_subjects",
-        wanted.filter_subjects.join(" "),
-        found.filter_subjects.join(" "),
-    );
-    compare(
-        "headers_only",
-        wanted.headers_only.to_string(),
-        found.headers_only.to_string(),
-    );
+    compare("ack_policy", format!("{:?}", wanted.ack_policy), format!("{:?}", found.ack_policy));
+    compare("ack_wait", format!("{:?}", wanted.ack_wait), format!("{:?}", found.ack_wait));
+    compare("max_deliver", wanted.max_deliver.to_string(), found.max_deliver.to_string());
+    compare("max_ack_pending", wanted.max_ack_pending.to_string(), found.max_ack_pending.to_string());
+    compare("replay_policy", format!("{:?}", wanted.replay_policy), format!("{:?}", found.replay_policy));
+    compare("filter_subject", wanted.filter_subject.clone(), found.filter_subject.clone());
+    compare("filter_subjects", wanted.filter_subjects.join(" "), found.filter_subjects.join(" "));
+    compare("headers_only", wanted.headers_only.to_string(), found.headers_only.to_string());
     differences
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
-use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr, StatusCode,
-};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr, StatusCode};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::broadcast;
@@ -34,33 +32,17 @@ pub(super) struct Link {
 impl Link {
     pub(super) async fn connect(config: NatsConfig) -> Result<Self, BusError> {
         check_name("namespace", &config.namespace)?;
-        let addresses = config
-            .url
-            .split(',')
-            .map(|address| address.trim().parse::<ServerAddr>())
-            .collect::<Result<Vec<_>, _>>();
+        let addresses =
+            config.url.split(',').map(|address| address.trim().parse::<ServerAddr>()).collect::<Result<Vec<_>, _>>();
         let addresses = addresses.map_err(|error| {
-            BusError::InvalidConfig(format!(
-                "{:?} is not an address such as nats://host:4222: {error}",
-                config.url
-            ))
+            BusError::InvalidConfig(format!("{:?} is not an address such as nats://host:4222: {error}", config.url))
         })?;
         let options = options(&config).await?;
         // With retries on the first connection this returns at once, whether the broker is there or not.
-        let client = options
-            .connect(addresses)
-            .await
-            .map_err(|error| BusError::InvalidConfig(error.to_string()))?;
-        let jetstream = ContextBuilder::new()
-            .timeout(config.operation_timeout)
-            .max_ack_inflight(ACKS_MAX)
-            .build(client.clone());
-        Ok(Self {
-            client,
-            jetstream,
-            config,
-            closed: AtomicBool::new(false),
-        })
+        let client = options.connect(addresses).await.map_err(|error| BusError::InvalidConfig(error.to_string()))?;
+        let jetstream =
+            ContextBuilder::new().timeout(config.operation_timeout).max_ack_inflight(ACKS_MAX).build(client.clone());
+        Ok(Self { client, jetstream, config, closed: AtomicBool::new(false) })
     }
 
     pub(super) fn connected(&self) -> bool {
@@ -72,11 +54,7 @@ impl Link {
         if self.closed.load(Ordering::Relaxed) {
             return Err(BusError::Closed);
         }
-        if self.connected() {
-            Ok(())
-        } else {
-            Err(BusError::Unavailable(self.config.url.clone()))
-        }
+        if self.connected() { Ok(()) } else { Err(BusError::Unavailable(self.config.url.clone())) }
     }
 
     pub(super) fn subject(&self, subject: &str) -> String {
@@ -85,10 +63,7 @@ impl Link {
 
     /// A subject as the rest of the program knows it.
     pub(super) fn without_namespace<'a>(&self, subject: &'a str) -> &'a str {
-        subject
-            .strip_prefix(self.config.namespace.as_str())
-            .and_then(|rest| rest.strip_prefix('.'))
-            .unwrap_or(subject)
+        subject.strip_prefix(self.config.namespace.as_str()).and_then(|rest| rest.strip_prefix('.')).unwrap_or(subject)
     }
 
     pub(super) async fn request(
@@ -105,19 +80,12 @@ impl Link {
             headers.insert(TRACEPARENT, traceparent);
             request = request.headers(headers);
         }
-        let reply = self
-            .client
-            .send_request(self.subject(subject), request)
-            .await;
+        let reply = self.client.send_request(self.subject(subject), request).await;
         let reply = reply.map_err(|error| request_error(subject, timeout, &error))?;
         match service_error(&reply) {
             None => Ok(reply.payload),
             Some((503, _)) => Err(BusError::Busy(subject.to_owned())),
-            Some((status, message)) => Err(BusError::Remote {
-                subject: subject.to_owned(),
-                status,
-                message,
-            }),
+            Some((status, message)) => Err(BusError::Remote { subject: subject.to_owned(), status, message }),
         }
     }
 
@@ -130,15 +98,8 @@ impl Link {
     ) -> Result<Vec<Bytes>, BusError> {
         self.available()?;
         let inbox = self.client.new_inbox();
-        let mut answers = self
-            .client
-            .subscribe(inbox.clone())
-            .await
-            .map_err(|error| broker("subscribe", error))?;
-        let published = self
-            .client
-            .publish_with_reply(self.subject(subject), inbox, payload)
-            .await;
+        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|error| broker("subscribe", error))?;
+        let published = self.client.publish_with_reply(self.subject(subject), inbox, payload).await;
         published.map_err(|error| broker("publish", error))?;
         let mut replies = Vec::new();
         let collect = async {
@@ -157,24 +118,14 @@ impl Link {
 
     pub(super) async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         self.available()?;
-        self.client
-            .publish(self.subject(subject), payload)
-            .await
-            .map_err(|error| broker("publish", error))
+        self.client.publish(self.subject(subject), payload).await.map_err(|error| broker("publish", error))
     }
 
     /// The client's own buffer drops the newest messages when it is full. A task keeps it empty and fills one from which
     /// the oldest are lost.
-    pub(super) async fn subscribe(
-        &self,
-        pattern: &str,
-    ) -> Result<BoxStream<(String, Bytes)>, BusError> {
+    pub(super) async fn subscribe(&self, pattern: &str) -> Result<BoxStream<(String, Bytes)>, BusError> {
         let pattern = self.subject(pattern);
-        let mut messages = self
-            .client
-            .subscribe(pattern)
-            .await
-            .map_err(|error| broker("subscribe", error))?;
+        let mut messages = self.client.subscribe(pattern).await.map_err(|error| broker("subscribe", error))?;
         self.settle().await;
         let (sender, receiver) = broadcast::channel(EPHEMERAL_MAX);
         let prefix = format!("{}.", self.config.namespace);
@@ -185,11 +136,7 @@ impl Link {
                     () = sender.closed() => None,
                 };
                 let Some(message) = message else { return };
-                let subject = message
-                    .subject
-                    .strip_prefix(prefix.as_str())
-                    .unwrap_or(&message.subject)
-                    .to_owned();
+                let subject = message.subject.strip_prefix(prefix.as_str()).unwrap_or(&message.subject).to_owned();
                 if sender.send((subject, message.payload)).is_err() {
                     return;
                 }
@@ -215,10 +162,7 @@ impl Link {
 }
 
 pub(super) fn broker(operation: &'static str, error: impl std::fmt::Display) -> BusError {
-    BusError::Broker {
-        operation,
-        detail: error.to_string(),
-    }
+    BusError::Broker { operation, detail: error.to_string() }
 }
 
 /// Trace context comes from outside; what cannot be a header is left out rather than refused.
@@ -241,10 +185,7 @@ fn request_error(subject: &str, timeout: Duration, error: &async_nats::RequestEr
 fn service_error(reply: &async_nats::Message) -> Option<(usize, String)> {
     let headers = reply.headers.as_ref()?;
     let message = headers.get(NATS_SERVICE_ERROR)?.as_str().to_owned();
-    let status = headers
-        .get(NATS_SERVICE_ERROR_CODE)
-        .and_then(|code| code.as_str().parse().ok())
-        .unwrap_or(500);
+    let status = headers.get(NATS_SERVICE_ERROR_CODE).and_then(|code| code.as_str().parse().ok()).unwrap_or(500);
     Some((status, message))
 }
 
@@ -266,22 +207,19 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions, BusError> {
     }
     Ok(match &config.credentials {
         NatsCredentials::None => options,
-        NatsCredentials::UserPassword { user, password } => {
-            options.user_and_password(user.clone(), password.clone())
-        }
+        NatsCredentials::UserPassword { user, password } => options.user_and_password(user.clone(), password.clone()),
         NatsCredentials::Token(token) => options.token(token.clone()),
         NatsCredentials::Nkey(seed) => options.nkey(seed.clone()),
-        NatsCredentials::File(path) => options.credentials_file(path).await.map_err(|error| {
-            BusError::InvalidConfig(format!("the credentials file {}: {error}", path.display()))
-        })?,
+        NatsCredentials::File(path) => options
+            .credentials_file(path)
+            .await
+            .map_err(|error| BusError::InvalidConfig(format!("the credentials file {}: {error}", path.display())))?,
     })
 }
 
 /// 25 ms, doubled with each attempt, up to a second.
 fn reconnect_delay(attempts: usize) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1))
-        .unwrap_or(u32::MAX)
-        .min(6);
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
     (Duration::from_millis(25) * 2u32.pow(doublings)).min(RECONNECT_DELAY_MAX)
 }
 

@@ -21,8 +21,8 @@ use self::reader::NatsReader;
 use self::relay::NatsRelay;
 use crate::protocol::{check_name, check_pattern, check_subject};
 use crate::{
-    BoxFuture, BoxStream, Bus, BusError, Cursor, LogReader, LogSource, Relay, RequestHandler,
-    ServiceHandle, ServiceSpec,
+    BoxFuture, BoxStream, Bus, BusError, Cursor, LogReader, LogSource, Relay, RequestHandler, ServiceHandle,
+    ServiceSpec,
 };
 
 /// The bus over a NATS server with JetStream, 2.9 or newer. Cheap to clone.
@@ -43,10 +43,7 @@ impl NatsBus {
     /// # Errors
     /// [`BusError::InvalidConfig`] or [`BusError::InvalidName`] when the configuration itself cannot work.
     pub async fn connect(config: NatsConfig) -> Result<Self, BusError> {
-        Ok(Self {
-            link: Arc::new(Link::connect(config).await?),
-            owners: Arc::default(),
-        })
+        Ok(Self { link: Arc::new(Link::connect(config).await?), owners: Arc::default() })
     }
 }
 
@@ -56,19 +53,13 @@ impl Bus for NatsBus {
             let source = log.source().to_owned();
             check_name("source", &source)?;
             let owner = Owner::start(&self.link, log).await?;
-            self.owners
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(source, owner);
+            self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(source, owner);
             Ok(())
         })
     }
 
     fn detach(&self, source: &str) {
-        self.owners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(source);
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
     }
 
     fn relay(&self, log: Arc<dyn LogSource>) -> Option<Box<dyn Relay>> {
@@ -99,9 +90,7 @@ impl Bus for NatsBus {
     ) -> BoxFuture<'a, Result<Bytes, BusError>> {
         Box::pin(async move {
             check_subject(subject)?;
-            self.link
-                .request(subject, payload, traceparent, timeout)
-                .await
+            self.link.request(subject, payload, traceparent, timeout).await
         })
     }
 
@@ -118,29 +107,18 @@ impl Bus for NatsBus {
         })
     }
 
-    fn serve(
-        &self,
-        service: ServiceSpec,
-        handler: RequestHandler,
-    ) -> BoxFuture<'_, Result<ServiceHandle, BusError>> {
+    fn serve(&self, service: ServiceSpec, handler: RequestHandler) -> BoxFuture<'_, Result<ServiceHandle, BusError>> {
         Box::pin(async move { service::serve(&self.link, service, handler).await })
     }
 
-    fn publish<'a>(
-        &'a self,
-        subject: &'a str,
-        payload: Bytes,
-    ) -> BoxFuture<'a, Result<(), BusError>> {
+    fn publish<'a>(&'a self, subject: &'a str, payload: Bytes) -> BoxFuture<'a, Result<(), BusError>> {
         Box::pin(async move {
             check_subject(subject)?;
             self.link.publish(subject, payload).await
         })
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        pattern: &'a str,
-    ) -> BoxFuture<'a, Result<BoxStream<(String, Bytes)>, BusError>> {
+    fn subscribe<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<BoxStream<(String, Bytes)>, BusError>> {
         Box::pin(async move {
             check_pattern(pattern)?;
             self.link.subscribe(pattern).await
@@ -157,10 +135,7 @@ impl Bus for NatsBus {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.owners
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
+            self.owners.lock().unwrap_or_else(PoisonError::into_inner).clear();
             self.link.close().await;
         })
     }

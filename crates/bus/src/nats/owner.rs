@@ -36,10 +36,7 @@ impl Owner {
         });
         let log_read = service::serve(link, spec, handler).await?;
         let announcer = tokio::spawn(announce(link.clone(), log));
-        Ok(Self {
-            _log_read: log_read,
-            announcer,
-        })
+        Ok(Self { _log_read: log_read, announcer })
     }
 }
 
@@ -57,10 +54,7 @@ async fn announce(link: Arc<Link>, log: Arc<dyn LogSource>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let announcement = EndAnnouncement {
-            log_id: log.log_id(),
-            end: *end.borrow(),
-        };
+        let announcement = EndAnnouncement { log_id: log.log_id(), end: *end.borrow() };
         if let Ok(payload) = serde_json::to_vec(&announcement) {
             // A broker that is away hears it later.
             let _ = link.publish(&subject, payload.into()).await;

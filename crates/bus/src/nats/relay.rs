@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::stream::{Info, Stream};
 use bytes::Bytes;
 use pangaea_contracts::Envelope;
 
@@ -18,6 +19,8 @@ const WINDOW_MESSAGES: usize = 256;
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Appends of one step: while rows are there the window stays full, but the caller hears of progress.
 const STEP_MESSAGES_MAX: u64 = 2048;
+/// Messages of others that are passed at the end of a stream.
+const FOREIGN_MESSAGES_MAX: u64 = 1_000;
 /// How long an idle relay leaves its stream unobserved.
 const IDLE_CHECK: Duration = Duration::from_secs(5);
 
@@ -45,12 +48,7 @@ struct Anchor {
 impl NatsRelay {
     pub(super) fn new(link: Arc<Link>, log: Arc<dyn LogSource>) -> Self {
         let stream = stream::name(&link.config.namespace, log.source());
-        Self {
-            link,
-            log,
-            stream,
-            anchor: None,
-        }
+        Self { link, log, stream, anchor: None }
     }
 
     async fn run_step(&mut self) -> Result<RelayProgress, BusError> {
@@ -70,7 +68,8 @@ impl NatsRelay {
         // Until every ack is there nobody knows where the stream ends.
         self.anchor = None;
         let anchor = self.append(anchor).await.inspect_err(|error| {
-            metrics::counter!("pangaea_bus_relay_dropped_pipelines_total", "stream" => self.stream.clone()).increment(1);
+            metrics::counter!("pangaea_bus_relay_dropped_pipelines_total", "stream" => self.stream.clone())
+                .increment(1);
             tracing::warn!(stream = self.stream, %error, "the relay drops its pipeline");
         })?;
         self.anchor = Some(anchor);
@@ -86,12 +85,8 @@ impl NatsRelay {
                 break;
             }
             for row in &rows {
-                while window.len() == WINDOW_MESSAGES
-                    || (bytes > WINDOW_BYTES && !window.is_empty())
-                {
-                    acknowledged = self
-                        .await_first(&mut window, &mut bytes, acknowledged)
-                        .await?;
+                while window.len() == WINDOW_MESSAGES || (bytes > WINDOW_BYTES && !window.is_empty()) {
+                    acknowledged = self.await_first(&mut window, &mut bytes, acknowledged).await?;
                 }
                 window.push_back((self.publish(row, sent.sequence).await?, row.payload.len()));
                 bytes += row.payload.len();
@@ -99,9 +94,7 @@ impl NatsRelay {
             }
         }
         while !window.is_empty() {
-            acknowledged = self
-                .await_first(&mut window, &mut bytes, acknowledged)
-                .await?;
+            acknowledged = self.await_first(&mut window, &mut bytes, acknowledged).await?;
         }
         metrics::counter!("pangaea_bus_relayed_total", "stream" => self.stream.clone())
             .increment(acknowledged.position - anchor.position);
@@ -124,25 +117,13 @@ impl NatsRelay {
         if ack.sequence == stored.sequence && ack.stream == self.stream {
             return Ok(stored);
         }
-        let detail = format!(
-            "expected sequence {}, stored at {} of {}",
-            stored.sequence, ack.sequence, ack.stream
-        );
-        Err(BusError::AppendRefused {
-            stream: self.stream.clone(),
-            detail,
-        })
+        let detail = format!("expected sequence {}, stored at {} of {}", stored.sequence, ack.sequence, ack.stream);
+        Err(BusError::AppendRefused { stream: self.stream.clone(), detail })
     }
 
-    async fn publish(
-        &self,
-        row: &Envelope,
-        expected_sequence: u64,
-    ) -> Result<PublishAckFuture, BusError> {
-        let headers = wire::headers(row).map_err(|detail| BusError::Malformed {
-            source_name: self.log.source().to_owned(),
-            detail,
-        })?;
+    async fn publish(&self, row: &Envelope, expected_sequence: u64) -> Result<PublishAckFuture, BusError> {
+        let headers = wire::headers(row)
+            .map_err(|detail| BusError::Malformed { source_name: self.log.source().to_owned(), detail })?;
         let message = PublishMessage::build()
             .headers(headers)
             .payload(Bytes::copy_from_slice(row.payload.as_bytes()))
@@ -157,10 +138,7 @@ impl NatsRelay {
     fn refused(&self, error: &PublishError) -> BusError {
         match error.kind() {
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => broker("append", error),
-            _ => BusError::AppendRefused {
-                stream: self.stream.clone(),
-                detail: error.to_string(),
-            },
+            _ => BusError::AppendRefused { stream: self.stream.clone(), detail: error.to_string() },
         }
     }
 
@@ -170,63 +148,66 @@ impl NatsRelay {
         let state = &stream.cached_info().state;
         if state.messages == 0 {
             // New, or purged to the last message: all of the log is appended (again); readers drop what they have.
-            return Ok(Anchor {
-                position: 0,
-                sequence: state.last_sequence,
-            });
+            return Ok(Anchor { position: 0, sequence: state.last_sequence });
         }
         let sequence = state.last_sequence;
-        let Some(last) = stream::message_at(&stream, sequence).await? else {
-            let detail = format!("its last message, sequence {sequence}, has been deleted");
-            return Err(self.ahead(detail));
+        let Some(last) = self.last_of_ours(&stream).await? else {
+            return Ok(Anchor { position: 0, sequence });
         };
         let Some(place) = wire::place(&last.headers) else {
-            return Err(self.ahead(format!(
-                "its last message, sequence {sequence}, was not written by a relay"
-            )));
+            return Err(self.ahead("its last message has lost its headers".to_owned()));
         };
         let log_id = self.log.log_id();
         if place.log_id != log_id {
-            return Err(self.ahead(format!(
-                "it belongs to log {:?}, the outbox is {log_id:?}",
-                place.log_id
-            )));
+            return Err(self.ahead(format!("it belongs to log {:?}, the outbox is {log_id:?}", place.log_id)));
         }
         let end = *self.log.end().borrow();
         if place.position > end {
-            return Err(self.ahead(format!(
-                "it ends at position {}, the outbox at {end}",
-                place.position
-            )));
+            return Err(self.ahead(format!("it ends at position {}, the outbox at {end}", place.position)));
         }
         let row = self.log.read(place.position.saturating_sub(1), 1).await?;
-        if let Some(row) = row
-            .first()
-            .filter(|row| row.position == place.position && row.id != place.id)
-        {
-            let detail = format!(
-                "position {} is message {} there and {} in the outbox",
-                row.position, place.id, row.id
-            );
+        if let Some(row) = row.first().filter(|row| row.position == place.position && row.id != place.id) {
+            let detail =
+                format!("position {} is message {} there and {} in the outbox", row.position, place.id, row.id);
             return Err(self.ahead(detail));
         }
-        tracing::debug!(
-            stream = self.stream,
-            position = place.position,
-            sequence,
-            "the relay is anchored"
-        );
-        Ok(Anchor {
-            position: place.position,
-            sequence,
-        })
+        tracing::debug!(stream = self.stream, position = place.position, sequence, "the relay is anchored");
+        Ok(Anchor { position: place.position, sequence })
+    }
+
+    /// The last message that a relay has written; none when there is none. What others have put behind it has no place in
+    /// the log: readers skip it, and so does the relay, or anybody who may publish could stop the module.
+    async fn last_of_ours(&self, stream: &Stream<Info>) -> Result<Option<StreamMessage>, BusError> {
+        let state = &stream.cached_info().state;
+        let oldest = state.first_sequence.max(state.last_sequence.saturating_sub(FOREIGN_MESSAGES_MAX));
+        for sequence in (oldest..=state.last_sequence).rev() {
+            match stream::message_at(stream, sequence).await? {
+                Some(message) if wire::place(&message.headers).is_some() => {
+                    return Ok(Some(message));
+                }
+                Some(message) => {
+                    let subject = message.subject.as_str();
+                    tracing::error!(
+                        stream = self.stream,
+                        sequence,
+                        subject,
+                        "passed a message that is not from a relay"
+                    );
+                }
+                None => {
+                    let detail = format!("its message of sequence {sequence} has been deleted");
+                    return Err(self.ahead(detail));
+                }
+            }
+        }
+        if oldest == state.first_sequence {
+            return Ok(None);
+        }
+        Err(self.ahead(format!("none of its last {FOREIGN_MESSAGES_MAX} messages was written by a relay")))
     }
 
     fn ahead(&self, detail: String) -> BusError {
-        BusError::StreamAhead {
-            stream: self.stream.clone(),
-            detail,
-        }
+        BusError::StreamAhead { stream: self.stream.clone(), detail }
     }
 
     /// With nothing to append, a stream that has been lost or cut would go unnoticed.
@@ -249,16 +230,10 @@ impl Relay for NatsRelay {
 
 impl Anchor {
     fn next(self) -> Self {
-        Self {
-            position: self.position + 1,
-            sequence: self.sequence + 1,
-        }
+        Self { position: self.position + 1, sequence: self.sequence + 1 }
     }
 
     fn progress(self) -> RelayProgress {
-        RelayProgress {
-            position: self.position,
-            stream_end: self.sequence,
-        }
+        RelayProgress { position: self.position, stream_end: self.sequence }
     }
 }

@@ -20,31 +20,16 @@ pub(super) async fn serve(
 ) -> Result<ServiceHandle, BusError> {
     spec.check()?;
     let name = format!("{}-{}", link.config.namespace, spec.name);
-    let builder = link
-        .client
-        .service_builder()
-        .description(&spec.description)
-        .queue_group(&name);
-    let service = builder
-        .start(&name, &spec.version)
-        .await
-        .map_err(|error| broker("start service", error))?;
+    let builder = link.client.service_builder().description(&spec.description).queue_group(&name);
+    let service = builder.start(&name, &spec.version).await.map_err(|error| broker("start service", error))?;
     let mut endpoints = Vec::with_capacity(spec.subjects.len());
     for subject in &spec.subjects {
-        let endpoint = service
-            .endpoint_builder()
-            .name(subject.replace('.', "-"))
-            .add(link.subject(subject))
-            .await;
+        let endpoint = service.endpoint_builder().name(subject.replace('.', "-")).add(link.subject(subject)).await;
         endpoints.push(endpoint.map_err(|error| broker("start service", error))?);
     }
     link.settle().await;
     let (stop, stopped) = oneshot::channel();
-    let server = Server {
-        link: link.clone(),
-        handler,
-        slots: Arc::new(Semaphore::new(REQUESTS_MAX)),
-    };
+    let server = Server { link: link.clone(), handler, slots: Arc::new(Semaphore::new(REQUESTS_MAX)) };
     let task = tokio::spawn(server.run(service, select_all(endpoints), stopped));
     Ok(ServiceHandle::new(stop, task))
 }
@@ -87,37 +72,20 @@ impl Server {
     async fn start(&self, request: Request) {
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
             metrics::counter!("pangaea_bus_busy_total").increment(1);
-            respond(
-                &request,
-                Err(Error {
-                    status: "busy".to_owned(),
-                    code: 503,
-                }),
-            )
-            .await;
+            respond(&request, Err(Error { status: "busy".to_owned(), code: 503 })).await;
             return;
         };
         let (handler, incoming) = (self.handler.clone(), self.incoming(&request));
         tokio::spawn(async move {
             let answer = run_handler(&handler, incoming).await;
-            respond(
-                &request,
-                answer.map_err(|message| Error {
-                    status: one_line(&message),
-                    code: 500,
-                }),
-            )
-            .await;
+            respond(&request, answer.map_err(|message| Error { status: one_line(&message), code: 500 })).await;
             drop(slot);
         });
     }
 
     fn incoming(&self, request: &Request) -> IncomingRequest {
         let message = &request.message;
-        let traceparent = message
-            .headers
-            .as_ref()
-            .and_then(|headers| headers.get(TRACEPARENT));
+        let traceparent = message.headers.as_ref().and_then(|headers| headers.get(TRACEPARENT));
         IncomingRequest {
             subject: self.link.without_namespace(&message.subject).to_owned(),
             payload: message.payload.clone(),
@@ -137,15 +105,5 @@ async fn respond(request: &Request, answer: Result<Bytes, Error>) {
 
 /// An error reply is a header, which ends at a line break.
 fn one_line(message: &str) -> String {
-    message
-        .chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .take(1024)
-        .collect()
+    message.chars().map(|character| if character.is_control() { ' ' } else { character }).take(1024).collect()
 }

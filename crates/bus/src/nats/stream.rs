@@ -26,10 +26,7 @@ pub(super) async fn ensure(link: &Link, source: &str) -> Result<Stream<Info>, Bu
         Ok(stream) => stream,
         Err(error) if missing(&error.kind()) => {
             tracing::info!(stream = wanted.name, "the stream is missing; creating it");
-            link.jetstream
-                .create_stream(wanted.clone())
-                .await
-                .map_err(|error| broker("create stream", error))?
+            link.jetstream.create_stream(wanted.clone()).await.map_err(|error| broker("create stream", error))?
         }
         Err(error) => return Err(broker("get stream", error)),
     };
@@ -37,33 +34,25 @@ pub(super) async fn ensure(link: &Link, source: &str) -> Result<Stream<Info>, Bu
     if differences.is_empty() {
         return Ok(stream);
     }
-    Err(BusError::Configuration {
-        what: format!("stream {}", wanted.name),
-        differences,
-    })
+    Err(BusError::Configuration { what: format!("stream {}", wanted.name), differences })
 }
 
 fn check_version(link: &Link) -> Result<(), BusError> {
     let (major, minor, patch) = VERSION_MIN;
     match link.client.try_server_info() {
-        Some(info) if !link.client.is_server_compatible(major, minor, patch) => {
-            Err(BusError::Configuration {
-                what: format!("nats-server at {}", link.config.url),
-                differences: vec![format!(
-                    "its version is {} and {major}.{minor}.{patch} is the oldest that works",
-                    info.version
-                )],
-            })
-        }
+        Some(info) if !link.client.is_server_compatible(major, minor, patch) => Err(BusError::Configuration {
+            what: format!("nats-server at {}", link.config.url),
+            differences: vec![format!(
+                "its version is {} and {major}.{minor}.{patch} is the oldest that works",
+                info.version
+            )],
+        }),
         _ => Ok(()),
     }
 }
 
 /// The message at `sequence`, or none when the stream does not hold it.
-pub(super) async fn message_at(
-    stream: &Stream<Info>,
-    sequence: u64,
-) -> Result<Option<StreamMessage>, BusError> {
+pub(super) async fn message_at(stream: &Stream<Info>, sequence: u64) -> Result<Option<StreamMessage>, BusError> {
     if sequence == 0 {
         return Ok(None);
     }
@@ -71,21 +60,14 @@ pub(super) async fn message_at(
         Ok(message) => Ok(Some(message)),
         Err(error) => match error.kind() {
             RawMessageErrorKind::NoMessageFound => Ok(None),
-            RawMessageErrorKind::JetStream(error)
-                if error.error_code() == ErrorCode::NO_MESSAGE_FOUND =>
-            {
-                Ok(None)
-            }
+            RawMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => Ok(None),
             _ => Err(broker("get message", error)),
         },
     }
 }
 
 /// The position of the message at `sequence`, when there is one that a relay has written.
-pub(super) async fn position_at(
-    stream: &Stream<Info>,
-    sequence: u64,
-) -> Result<Option<u64>, BusError> {
+pub(super) async fn position_at(stream: &Stream<Info>, sequence: u64) -> Result<Option<u64>, BusError> {
     let message = message_at(stream, sequence).await?;
     Ok(message.and_then(|message| wire::place(&message.headers).map(|place| place.position)))
 }
@@ -94,23 +76,15 @@ fn wanted(link: &Link, source: &str) -> Config {
     let namespace = &link.config.namespace;
     Config {
         name: name(namespace, source),
-        description: Some(format!(
-            "The log of {source}: its events and commands in outbox order"
-        )),
+        description: Some(format!("The log of {source}: its events and commands in outbox order")),
         // Not `<ns>.<source>.>`: the stream would store requests, and its ack would answer them.
-        subjects: vec![
-            format!("{namespace}.{source}.evt.>"),
-            format!("{namespace}.{source}.cmd.>"),
-        ],
+        subjects: vec![format!("{namespace}.{source}.evt.>"), format!("{namespace}.{source}.cmd.>")],
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
         // Discarding the oldest would delete what nobody has read; a full stream refuses, and the relay waits.
         discard: DiscardPolicy::New,
         num_replicas: link.config.replicas,
-        max_bytes: link
-            .config
-            .max_bytes
-            .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        max_bytes: link.config.max_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         max_messages: -1,
         max_messages_per_subject: -1,
         max_message_size: -1,
@@ -137,78 +111,22 @@ fn differences(wanted: &Config, found: &Config) -> Vec<String> {
         subjects.join(" ")
     };
     let bound = |value: i64| {
-        if value <= 0 {
-            "unlimited".to_owned()
-        } else {
-            value.to_string()
-        }
+        if value <= 0 { "unlimited".to_owned() } else { value.to_string() }
     };
-    compare(
-        "subjects",
-        sorted(&wanted.subjects),
-        sorted(&found.subjects),
-    );
-    compare(
-        "storage",
-        format!("{:?}", wanted.storage),
-        format!("{:?}", found.storage),
-    );
-    compare(
-        "retention",
-        format!("{:?}", wanted.retention),
-        format!("{:?}", found.retention),
-    );
-    compare(
-        "discard",
-        format!("{:?}", wanted.discard),
-        format!("{:?}", found.discard),
-    );
-    compare(
-        "replicas",
-        wanted.num_replicas.to_string(),
-        found.num_replicas.to_string(),
-    );
+    compare("subjects", sorted(&wanted.subjects), sorted(&found.subjects));
+    compare("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage));
+    compare("retention", format!("{:?}", wanted.retention), format!("{:?}", found.retention));
+    compare("discard", format!("{:?}", wanted.discard), format!("{:?}", found.discard));
+    compare("replicas", wanted.num_replicas.to_string(), found.num_replicas.to_string());
     compare("max_bytes", bound(wanted.max_bytes), bound(found.max_bytes));
-    compare(
-        "max_msgs",
-        bound(wanted.max_messages),
-        bound(found.max_messages),
-    );
-    compare(
-        "max_msgs_per_subject",
-        bound(wanted.max_messages_per_subject),
-        bound(found.max_messages_per_subject),
-    );
-    compare(
-        "max_msg_size",
-        bound(wanted.max_message_size.into()),
-        bound(found.max_message_size.into()),
-    );
-    compare(
-        "max_age",
-        format!("{:?}", wanted.max_age),
-        format!("{:?}", found.max_age),
-    );
-    compare(
-        "no_ack",
-        wanted.no_ack.to_string(),
-        found.no_ack.to_string(),
-    );
-    compare(
-        "sealed",
-        wanted.sealed.to_string(),
-        found.sealed.to_string(),
-    );
-    compare(
-        "mirrored",
-        "false".to_owned(),
-        (found.mirror.is_some() || found.sources.is_some()).to_string(),
-    );
-    compare(
-        "subject_transform",
-        "false".to_owned(),
-        found.subject_transform.is_some().to_string(),
-    );
+    compare("max_msgs", bound(wanted.max_messages), bound(found.max_messages));
+    compare("max_msgs_per_subject", bound(wanted.max_messages_per_subject), bound(found.max_messages_per_subject));
+    compare("max_msg_size", bound(wanted.max_message_size.into()), bound(found.max_message_size.into()));
+    compare("max_age", format!("{:?}", wanted.max_age), format!("{:?}", found.max_age));
+    compare("no_ack", wanted.no_ack.to_string(), found.no_ack.to_string());
+    compare("sealed", wanted.sealed.to_string(), found.sealed.to_string());
+    compare("mirrored", "false".to_owned(), (found.mirror.is_some() || found.sources.is_some()).to_string());
+    compare("subject_transform", "false".to_owned(), found.subject_transform.is_some().to_string());
     differences
 }
 
@@ -228,23 +146,12 @@ mod tests {
             discard: DiscardPolicy::New,
             ..Config::default()
         };
-        let same = Config {
-            subjects: vec!["b".into(), "a".into()],
-            max_bytes: 0,
-            ..wanted.clone()
-        };
+        let same = Config { subjects: vec!["b".into(), "a".into()], max_bytes: 0, ..wanted.clone() };
         assert_eq!(differences(&wanted, &same), Vec::<String>::new());
-        let other = Config {
-            max_age: Duration::from_secs(60),
-            discard: DiscardPolicy::Old,
-            ..wanted.clone()
-        };
+        let other = Config { max_age: Duration::from_secs(60), discard: DiscardPolicy::Old, ..wanted.clone() };
         let found = differences(&wanted, &other);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(
-            found.iter().any(|text| text.contains("max_age"))
-                && found.iter().any(|text| text.contains("discard"))
-        );
+        assert!(found.iter().any(|text| text.contains("max_age")) && found.iter().any(|text| text.contains("discard")));
     }
 
     #[test]

@@ -21,10 +21,7 @@ pub(super) fn headers(envelope: &Envelope) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in cloud_event_headers(envelope) {
         if value.bytes().any(|byte| byte.is_ascii_control()) {
-            return Err(format!(
-                "attribute {name} of message {} holds a control character",
-                envelope.id
-            ));
+            return Err(format!("attribute {name} of message {} holds a control character", envelope.id));
         }
         headers.insert(name, value);
     }
@@ -46,10 +43,7 @@ pub(super) struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     pub(super) fn of(headers: &'a HeaderMap) -> Self {
-        let mut attributes = Self {
-            found: [("", ""); ATTRIBUTES_MAX],
-            len: 0,
-        };
+        let mut attributes = Self { found: [("", ""); ATTRIBUTES_MAX], len: 0 };
         for (name, values) in headers.iter() {
             let name: &str = name.as_ref();
             if let Some(value) = values.first()
@@ -75,16 +69,12 @@ impl<'a> Attributes<'a> {
     /// # Errors
     /// Names the header that is missing or malformed.
     pub(super) fn envelope(&self, payload: &Bytes) -> Result<Envelope, String> {
-        let payload = std::str::from_utf8(payload)
-            .map_err(|error| format!("the payload is not UTF-8: {error}"))?;
+        let payload = std::str::from_utf8(payload).map_err(|error| format!("the payload is not UTF-8: {error}"))?;
         from_cloud_event_headers(|name| self.get(name), payload.to_owned())
     }
 
     fn get(&self, wanted: &str) -> Option<&'a str> {
-        self.found[..self.len]
-            .iter()
-            .find(|(name, _)| *name == wanted)
-            .map(|(_, value)| *value)
+        self.found[..self.len].iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value)
     }
 }
 
@@ -115,20 +105,8 @@ mod tests {
     fn reads_what_it_writes() {
         let sent = message();
         let headers = headers(&sent).unwrap();
-        assert_eq!(
-            place(&headers),
-            Some(Place {
-                log_id: "log_1",
-                position: 42,
-                id: "msg_1"
-            })
-        );
-        assert_eq!(
-            Attributes::of(&headers)
-                .envelope(&Bytes::from(sent.payload.clone()))
-                .unwrap(),
-            sent
-        );
+        assert_eq!(place(&headers), Some(Place { log_id: "log_1", position: 42, id: "msg_1" }));
+        assert_eq!(Attributes::of(&headers).envelope(&Bytes::from(sent.payload.clone())).unwrap(), sent);
     }
 
     #[test]
@@ -137,12 +115,7 @@ mod tests {
         bad.key = "ord_1\r\nce-id: other".into();
         assert!(headers(&bad).unwrap_err().contains("ce-subject"));
         let headers = headers(&message()).unwrap();
-        assert!(
-            Attributes::of(&headers)
-                .envelope(&Bytes::from_static(&[0xff]))
-                .unwrap_err()
-                .contains("UTF-8")
-        );
+        assert!(Attributes::of(&headers).envelope(&Bytes::from_static(&[0xff])).unwrap_err().contains("UTF-8"));
         assert_eq!(place(&HeaderMap::new()), None);
     }
 }

@@ -30,15 +30,8 @@ async fn a_waiting_reader_is_woken_by_a_commit() {
         assert!(nothing.is_err(), "{}: {nothing:?}", place.name);
         for round in 1..=3u64 {
             log.append(1);
-            let batch = tokio::time::timeout(SECOND, next(reader.as_mut(), 10))
-                .await
-                .expect(&place.name);
-            assert_eq!(
-                (batch.first, batch.messages.len()),
-                (round, 1),
-                "{}",
-                place.name
-            );
+            let batch = tokio::time::timeout(SECOND, next(reader.as_mut(), 10)).await.expect(&place.name);
+            assert_eq!((batch.first, batch.messages.len()), (round, 1), "{}", place.name);
         }
     }
 }
@@ -53,19 +46,9 @@ async fn readers_move_on_their_own_and_start_after_their_cursor() {
         let mut late = open(place.bus.as_ref(), "late", "order", after).await;
         let mut whole = open(place.bus.as_ref(), "whole", "order", Cursor::default()).await;
         let got = read_committing(late.as_mut(), 30, 8).await;
-        assert_eq!(
-            positions(&got),
-            (21..=50).collect::<Vec<_>>(),
-            "{}",
-            place.name
-        );
+        assert_eq!(positions(&got), (21..=50).collect::<Vec<_>>(), "{}", place.name);
         let got = read_committing(whole.as_mut(), 50, 256).await;
-        assert_eq!(
-            positions(&got),
-            (1..=50).collect::<Vec<_>>(),
-            "{}",
-            place.name
-        );
+        assert_eq!(positions(&got), (1..=50).collect::<Vec<_>>(), "{}", place.name);
     }
 }
 
@@ -87,19 +70,12 @@ async fn dropping_a_waiting_read_loses_nothing() {
         let (mut got, mut wait) = (Vec::new(), 0);
         while got.len() < 1000 {
             wait = (wait + 37) % 900;
-            if let Ok(batch) =
-                tokio::time::timeout(Duration::from_micros(wait), reader.next(16)).await
-            {
+            if let Ok(batch) = tokio::time::timeout(Duration::from_micros(wait), reader.next(16)).await {
                 got.extend(batch.unwrap().messages);
             }
         }
         writer.await.unwrap();
-        assert_eq!(
-            positions(&got),
-            (1..=1000).collect::<Vec<_>>(),
-            "{}",
-            place.name
-        );
+        assert_eq!(positions(&got), (1..=1000).collect::<Vec<_>>(), "{}", place.name);
     }
 }
 
@@ -118,17 +94,8 @@ async fn a_reader_that_crashed_gets_everything_after_its_cursor() {
         let start = tokio::time::Instant::now();
         let mut reader = open(place.bus.as_ref(), "payment", "order", cursor.clone()).await;
         let got = read_committing(reader.as_mut(), 300 - committed.len(), 256).await;
-        assert_eq!(
-            positions(&got),
-            (cursor.position + 1..=300).collect::<Vec<_>>(),
-            "{}",
-            place.name
-        );
-        assert!(
-            start.elapsed() < 5 * SECOND,
-            "{} waited for a redelivery",
-            place.name
-        );
+        assert_eq!(positions(&got), (cursor.position + 1..=300).collect::<Vec<_>>(), "{}", place.name);
+        assert!(start.elapsed() < 5 * SECOND, "{} waited for a redelivery", place.name);
     }
 }
 
@@ -147,12 +114,7 @@ async fn a_cursor_ahead_of_the_acks_skips_what_is_committed() {
         let mut reader = open(place.bus.as_ref(), "payment", "order", Cursor::at(&got[39])).await;
         log.append(1);
         let got = read_committing(reader.as_mut(), 21, 256).await;
-        assert_eq!(
-            positions(&got),
-            (41..=61).collect::<Vec<_>>(),
-            "{}",
-            place.name
-        );
+        assert_eq!(positions(&got), (41..=61).collect::<Vec<_>>(), "{}", place.name);
     }
 }
 
@@ -164,34 +126,14 @@ async fn a_cursor_of_another_log_is_refused() {
         place.host(&log).await;
         let mut first = open(place.bus.as_ref(), "first", "order", Cursor::default()).await;
         read_committing(first.as_mut(), 20, 20).await;
-        let reset = Cursor {
-            log_id: "log_1".into(),
-            position: 7,
-            message_id: "log_1_msg_7".into(),
-        };
-        let Err(error) = place.bus.open_reader("payment", "order", reset).await else {
-            panic!("{}", place.name)
-        };
-        let expected = BusError::LogReset {
-            source_name: "order".into(),
-            expected: "log_1".into(),
-            found: "log_2".into(),
-        };
+        let reset = Cursor { log_id: "log_1".into(), position: 7, message_id: "log_1_msg_7".into() };
+        let Err(error) = place.bus.open_reader("payment", "order", reset).await else { panic!("{}", place.name) };
+        let expected =
+            BusError::LogReset { source_name: "order".into(), expected: "log_1".into(), found: "log_2".into() };
         assert_eq!(error, expected, "{}", place.name);
-        let other = Cursor {
-            log_id: "log_2".into(),
-            position: 7,
-            message_id: "another".into(),
-        };
-        let Err(error) = place.bus.open_reader("payment", "order", other).await else {
-            panic!("{}", place.name)
-        };
-        assert_eq!(
-            error.code(),
-            "bus.cursor_mismatch",
-            "{}: {error}",
-            place.name
-        );
+        let other = Cursor { log_id: "log_2".into(), position: 7, message_id: "another".into() };
+        let Err(error) = place.bus.open_reader("payment", "order", other).await else { panic!("{}", place.name) };
+        assert_eq!(error.code(), "bus.cursor_mismatch", "{}: {error}", place.name);
         assert!(!error.is_transient());
     }
 }
@@ -212,16 +154,8 @@ async fn a_reader_follows_a_log_that_is_attached_again() {
         let restarted = TestLog::new("order", "log_1");
         restarted.append(8);
         place.host(&restarted).await;
-        let got = tokio::time::timeout(5 * SECOND, waiting)
-            .await
-            .expect(&place.name)
-            .unwrap();
-        assert!(
-            got[..] == restarted.rows()[5..],
-            "{}: {:?}",
-            place.name,
-            positions(&got)
-        );
+        let got = tokio::time::timeout(5 * SECOND, waiting).await.expect(&place.name).unwrap();
+        assert!(got[..] == restarted.rows()[5..], "{}: {:?}", place.name, positions(&got));
     }
 }
 

@@ -58,12 +58,7 @@ impl TestLog {
     pub(crate) fn append_with(&self, count: u64, payload: impl Fn(u64) -> String) {
         let mut rows = self.rows.lock().unwrap();
         for position in rows.len() as u64 + 1..=rows.len() as u64 + count {
-            rows.push(row(
-                &self.source,
-                &self.log_id,
-                position,
-                &payload(position),
-            ));
+            rows.push(row(&self.source, &self.log_id, position, &payload(position)));
         }
         let end = rows.len() as u64;
         drop(rows);
@@ -88,27 +83,12 @@ impl LogSource for TestLog {
         self.end.subscribe()
     }
 
-    fn read(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Arc<Envelope>>, BusError>> {
-        let rows = self
-            .rows
-            .lock()
-            .unwrap()
-            .iter()
-            .skip(after as usize)
-            .take(limit)
-            .cloned()
-            .collect();
+    fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Envelope>>, BusError>> {
+        let rows = self.rows.lock().unwrap().iter().skip(after as usize).take(limit).cloned().collect();
         Box::pin(std::future::ready(Ok(rows)))
     }
 
     fn reader_at(&self, reader: &str, committed: u64) {
-        self.readers
-            .lock()
-            .unwrap()
-            .push((reader.to_owned(), committed));
+        self.readers.lock().unwrap().push((reader.to_owned(), committed));
     }
 }

@@ -26,12 +26,8 @@ pub(crate) struct Place {
 
 /// Every implementation: in memory, on the current nats-server, and on the oldest supported one when it is there.
 pub(crate) async fn places() -> Vec<Place> {
-    let mut places = vec![Place {
-        name: "memory".into(),
-        bus: Arc::new(MemoryBus::new("test")),
-        relays: Vec::new(),
-        server: None,
-    }];
+    let mut places =
+        vec![Place { name: "memory".into(), bus: Arc::new(MemoryBus::new("test")), relays: Vec::new(), server: None }];
     for binary in server_binaries() {
         places.push(Place::on(NatsServer::start(&binary)).await);
     }
@@ -39,9 +35,7 @@ pub(crate) async fn places() -> Vec<Place> {
 }
 
 pub(crate) async fn nats_bus(server: &NatsServer) -> NatsBus {
-    let bus = NatsBus::connect(NatsConfig::new(server.url(), "test"))
-        .await
-        .unwrap();
+    let bus = NatsBus::connect(NatsConfig::new(server.url(), "test")).await.unwrap();
     eventually("the bus connects", || bus.healthy()).await;
     bus
 }
@@ -49,20 +43,13 @@ pub(crate) async fn nats_bus(server: &NatsServer) -> NatsBus {
 pub(crate) async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + WAIT;
     while !done() {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "waited too long until {what}"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 /// Reads until `count` messages have come, committing each batch, and checks that they are dense.
-pub(crate) async fn read_committing(
-    reader: &mut dyn LogReader,
-    count: usize,
-    max: usize,
-) -> Vec<Arc<Envelope>> {
+pub(crate) async fn read_committing(reader: &mut dyn LogReader, count: usize, max: usize) -> Vec<Arc<Envelope>> {
     let mut all: Vec<Arc<Envelope>> = Vec::new();
     while all.len() < count {
         let batch = next(reader, max).await;
@@ -77,9 +64,7 @@ pub(crate) async fn read_committing(
 pub(crate) async fn next(reader: &mut dyn LogReader, max: usize) -> pangaea_bus::LogBatch {
     let deadline = tokio::time::Instant::now() + 2 * WAIT;
     loop {
-        let answer = tokio::time::timeout_at(deadline, reader.next(max))
-            .await
-            .expect("nothing arrived");
+        let answer = tokio::time::timeout_at(deadline, reader.next(max)).await.expect("nothing arrived");
         match answer {
             Ok(batch) => {
                 assert!(
@@ -88,28 +73,17 @@ pub(crate) async fn next(reader: &mut dyn LogReader, max: usize) -> pangaea_bus:
                     batch.messages.len()
                 );
                 for (position, message) in (batch.first..).zip(&batch.messages) {
-                    assert_eq!(
-                        (message.position, &message.log_id),
-                        (position, &batch.log_id),
-                        "a batch is dense"
-                    );
+                    assert_eq!((message.position, &message.log_id), (position, &batch.log_id), "a batch is dense");
                 }
                 return batch;
             }
-            Err(error) if error.is_transient() => {
-                tokio::time::sleep(Duration::from_millis(50)).await
-            }
+            Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(50)).await,
             Err(error) => panic!("the reader failed for good: {error}"),
         }
     }
 }
 
-pub(crate) async fn open(
-    bus: &dyn Bus,
-    reader: &str,
-    source: &str,
-    after: Cursor,
-) -> Box<dyn LogReader> {
+pub(crate) async fn open(bus: &dyn Bus, reader: &str, source: &str, after: Cursor) -> Box<dyn LogReader> {
     bus.open_reader(reader, source, after).await.unwrap()
 }
 
@@ -124,9 +98,7 @@ pub(crate) fn drive(bus: &dyn Bus, log: Arc<dyn LogSource>) -> Option<JoinHandle
         loop {
             match relay.step().await {
                 Ok(_) => {}
-                Err(error) if error.is_transient() => {
-                    tokio::time::sleep(Duration::from_millis(50)).await
-                }
+                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(50)).await,
                 Err(_) => return,
             }
         }

@@ -16,27 +16,19 @@ pub(crate) struct NatsServer {
 }
 
 /// The current nats-server, and the oldest supported one when `PANGAEA_NATS_SERVER_OLD` names it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by the environment which servers to run"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment which servers to run")]
 pub(crate) fn server_binaries() -> Vec<PathBuf> {
     let old = std::env::var_os("PANGAEA_NATS_SERVER_OLD").map(PathBuf::from);
     std::iter::once(current_server()).chain(old).collect()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by the environment which servers to run"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment which servers to run")]
 pub(crate) fn current_server() -> PathBuf {
     if let Some(named) = std::env::var_os("PANGAEA_NATS_SERVER") {
         return named.into();
     }
     let on_path = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path)
-            .map(|folder| folder.join("nats-server"))
-            .find(|file| file.is_file())
+        std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file())
     });
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin/nats-server");
     on_path.or_else(|| tools.is_file().then_some(tools)).expect(
@@ -48,10 +40,7 @@ pub(crate) fn current_server() -> PathBuf {
 /// could else take the port while its server is down.
 fn free_port(number: u32) -> u16 {
     let mut candidates = (0..12_000).map(|step| {
-        let offset = std::process::id()
-            .wrapping_mul(31)
-            .wrapping_add(number * 17 + step)
-            % 12_000;
+        let offset = std::process::id().wrapping_mul(31).wrapping_add(number * 17 + step) % 12_000;
         20_000 + u16::try_from(offset).unwrap()
     });
     candidates
@@ -71,55 +60,29 @@ impl NatsServer {
     /// A server that has a port and is not running yet.
     pub(crate) fn stopped(binary: &Path) -> Self {
         let number = SERVERS.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("pangaea-bus-{}-{number}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("pangaea-bus-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let port = free_port(number);
-        Self {
-            binary: binary.to_owned(),
-            port,
-            folder,
-            child: None,
-        }
+        Self { binary: binary.to_owned(), port, folder, child: None }
     }
 
     /// Starts the process (again), on the same port and store, and waits until it takes connections.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.folder.join("log"))
-            .unwrap();
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
         let child = Command::new(&self.binary)
-            .args([
-                "--addr",
-                "127.0.0.1",
-                "--port",
-                &self.port.to_string(),
-                "--jetstream",
-                "--store_dir",
-            ])
+            .args(["--addr", "127.0.0.1", "--port", &self.port.to_string(), "--jetstream", "--store_dir"])
             .arg(self.folder.join("store"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error}; run `cargo xtask test`", self.binary.display())
-            });
+            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", self.binary.display()));
         self.child = Some(child);
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            let exited = self
-                .child
-                .as_mut()
-                .is_some_and(|child| child.try_wait().unwrap().is_some());
+            let exited = self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some());
             let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            assert!(
-                !exited && Instant::now() < deadline,
-                "nats-server does not listen: {}",
-                log()
-            );
+            assert!(!exited && Instant::now() < deadline, "nats-server does not listen: {}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -137,14 +100,8 @@ impl NatsServer {
     }
 
     pub(crate) fn version(&self) -> String {
-        let output = Command::new(&self.binary)
-            .arg("--version")
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .trim_start_matches("nats-server: ")
-            .to_owned()
+        let output = Command::new(&self.binary).arg("--version").output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("nats-server: ").to_owned()
     }
 }
 

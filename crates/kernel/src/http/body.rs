@@ -31,12 +31,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
             if rejection.status().as_u16() == 413 {
                 Problem::new(ProblemKind::BodyTooLarge, "send a smaller body; docs/problems.md names the limits")
+            } else if took_too_long(&rejection) {
+                Problem::new(
+                    ProblemKind::RequestTimeout,
+                    "send the body without pauses; docs/problems.md names the limits",
+                )
             } else {
                 Problem::new(ProblemKind::MalformedRequest, "the body could not be read to its end")
             }
         })?;
         parse(&bytes).map(Self)
     }
+}
+
+/// The host cuts a body off with an I/O error of this kind.
+fn took_too_long(rejection: &(dyn std::error::Error + 'static)) -> bool {
+    let is_timeout = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    };
+    std::iter::successors(Some(rejection), |error| error.source()).any(is_timeout)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

@@ -1,3 +1,4 @@
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,14 +17,6 @@ pub(super) struct TimelyBody {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
-    #[error("the body took too long to arrive")]
-    TooSlow,
-    #[error(transparent)]
-    Read(#[from] hyper::Error),
-}
-
 // === impl TimelyBody ===
 
 impl TimelyBody {
@@ -35,16 +28,18 @@ impl TimelyBody {
 
 impl Body for TimelyBody {
     type Data = Bytes;
-    type Error = BodyError;
+    /// `TimedOut` is what extractors tell from every other failure: it is answered with 408.
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let until = self.until;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if sleep.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(Err(BodyError::TooSlow)));
+            let error = io::Error::new(io::ErrorKind::TimedOut, "the body took too long to arrive");
+            return Poll::Ready(Some(Err(error)));
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+        Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
     }
 
     fn is_end_stream(&self) -> bool {

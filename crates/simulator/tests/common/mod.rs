@@ -40,30 +40,19 @@ impl Running {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Self {
-            addr,
-            client,
-            shutdown,
-            task,
-        }
+        Self { addr, client, shutdown, task }
     }
 
     /// Ends the simulator and waits until it has released its ledger.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        self.task
-            .await
-            .expect("run does not panic")
-            .expect("run ends well");
+        self.task.await.expect("run does not panic").expect("run ends well");
     }
 
     /// Ends the simulator wherever it stands, as far as that can be done within one process.
     pub(crate) async fn abort(self) {
         self.task.abort();
-        assert!(
-            self.task.await.is_err_and(|error| error.is_cancelled()),
-            "it was still running"
-        );
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()), "it was still running");
     }
 
     /// `Err` if the connection ended, or nothing came within ten seconds.
@@ -85,45 +74,25 @@ impl Running {
         key: Option<&str>,
         body: Vec<u8>,
     ) -> Result<Reply, String> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.addr));
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| error.to_string())?;
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
         let exchange = async {
-            let response = self
-                .client
-                .request(request)
-                .await
-                .map_err(|error| format!("{error:?}"))?;
+            let response = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
             let (parts, body) = response.into_parts();
-            let bytes = body
-                .collect()
-                .await
-                .map_err(|error| error.to_string())?
-                .to_bytes();
+            let bytes = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
             let body = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
             let replayed = parts.headers.contains_key("idempotent-replayed");
-            Ok(Reply {
-                status: parts.status.as_u16(),
-                replayed,
-                body,
-            })
+            Ok(Reply { status: parts.status.as_u16(), replayed, body })
         };
         let limit = Duration::from_secs(10);
-        tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| "no answer".to_owned())?
+        tokio::time::timeout(limit, exchange).await.map_err(|_| "no answer".to_owned())?
     }
 
     pub(crate) async fn post(&self, path: &str, key: &str, body: Value) -> Reply {
-        self.send("POST", path, Some(key), Some(&body))
-            .await
-            .expect("an answer")
+        self.send("POST", path, Some(key), Some(&body)).await.expect("an answer")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -131,51 +100,33 @@ impl Running {
     }
 
     pub(crate) async fn authorize(&self, key: &str, token: &str, amount: i64) -> Reply {
-        self.post("/v1/payment_intents", key, intent_body(token, amount, key))
-            .await
+        self.post("/v1/payment_intents", key, intent_body(token, amount, key)).await
     }
 
     pub(crate) async fn capture(&self, key: &str, intent: &str, body: Value) -> Reply {
-        self.post(&format!("/v1/payment_intents/{intent}/capture"), key, body)
-            .await
+        self.post(&format!("/v1/payment_intents/{intent}/capture"), key, body).await
     }
 
     pub(crate) async fn cancel(&self, key: &str, intent: &str) -> Reply {
-        self.post(
-            &format!("/v1/payment_intents/{intent}/cancel"),
-            key,
-            json!({}),
-        )
-        .await
+        self.post(&format!("/v1/payment_intents/{intent}/cancel"), key, json!({})).await
     }
 
     pub(crate) async fn refund(&self, key: &str, intent: &str, amount: i64) -> Reply {
-        self.post(
-            "/v1/refunds",
-            key,
-            json!({"payment_intent": intent, "amount": amount}),
-        )
-        .await
+        self.post("/v1/refunds", key, json!({"payment_intent": intent, "amount": amount})).await
     }
 }
 
 impl Reply {
     pub(crate) fn id(&self) -> &str {
-        self.body["id"]
-            .as_str()
-            .unwrap_or_else(|| panic!("an id is expected in {self:?}"))
+        self.body["id"].as_str().unwrap_or_else(|| panic!("an id is expected in {self:?}"))
     }
 
     pub(crate) fn state(&self) -> &str {
-        self.body["status"]
-            .as_str()
-            .unwrap_or_else(|| panic!("a status is expected in {self:?}"))
+        self.body["status"].as_str().unwrap_or_else(|| panic!("a status is expected in {self:?}"))
     }
 
     pub(crate) fn code(&self) -> &str {
-        self.body["error"]["code"]
-            .as_str()
-            .unwrap_or_else(|| panic!("an error is expected in {self:?}"))
+        self.body["error"]["code"].as_str().unwrap_or_else(|| panic!("an error is expected in {self:?}"))
     }
 }
 
@@ -189,16 +140,11 @@ pub(crate) fn fresh_ledger() -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = format!("ledger-{}-{number}.jsonl", std::process::id());
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join("simulator")
-        .join(name);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("simulator").join(name);
     let _ = std::fs::remove_file(&path);
     path
 }
 
 pub(crate) fn with_ledger(path: &std::path::Path) -> SimulatorConfig {
-    SimulatorConfig {
-        ledger: Some(path.to_owned()),
-        ..SimulatorConfig::default()
-    }
+    SimulatorConfig { ledger: Some(path.to_owned()), ..SimulatorConfig::default() }
 }

@@ -20,10 +20,7 @@ pub(super) fn folder() -> PathBuf {
 /// # Errors
 /// When this is no Debian, the package is unknown, or the download fails.
 pub(super) fn unpack(package: &str, into: &Path) -> Result<()> {
-    ensure!(
-        on_path("apt-get").is_some() && on_path("dpkg").is_some(),
-        "no apt-get and dpkg on PATH"
-    );
+    ensure!(on_path("apt-get").is_some() && on_path("dpkg").is_some(), "no apt-get and dpkg on PATH");
     let debs = super::folder().join("debs");
     fs::create_dir_all(&debs)?;
     let fetched = fetch(package, &debs, &[]).or_else(|error| {
@@ -49,40 +46,22 @@ fn fetch(package: &str, debs: &Path, options: &[OsString]) -> Result<Vec<PathBuf
         .arg(package)
         .env("LC_ALL", "C")
         .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     let packages = to_unpack(&String::from_utf8_lossy(&output.stdout));
     if packages.is_empty() {
         bail!("{package} is installed already");
     }
     let mut download = Command::new("apt-get");
-    workspace::run(
-        download
-            .arg("download")
-            .args(options)
-            .args(&packages)
-            .current_dir(debs),
-    )?;
-    packages
-        .iter()
-        .map(|package| file_of(package, debs))
-        .collect()
+    workspace::run(download.arg("download").args(options).args(&packages).current_dir(debs))?;
+    packages.iter().map(|package| file_of(package, debs)).collect()
 }
 
 /// Reads the lines `Inst <package> (<version> …)` of a simulated installation.
 ///
 /// LLVM serves only PostgreSQL's just-in-time compiler, which the test server leaves off: 100 MB for nothing.
 fn to_unpack(simulation: &str) -> Vec<String> {
-    let names = simulation
-        .lines()
-        .filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
-    names
-        .filter(|name| !name.starts_with("libllvm") && !name.starts_with("libz3"))
-        .map(str::to_owned)
-        .collect()
+    let names = simulation.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
+    names.filter(|name| !name.starts_with("libllvm") && !name.starts_with("libz3")).map(str::to_owned).collect()
 }
 
 fn file_of(package: &str, debs: &Path) -> Result<PathBuf> {
@@ -91,15 +70,10 @@ fn file_of(package: &str, debs: &Path) -> Result<PathBuf> {
     let files = fs::read_dir(debs)?.filter_map(|entry| Some(entry.ok()?.path()));
     let mut files: Vec<_> = files
         .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|file| file.to_string_lossy().starts_with(&prefix))
-        })
+        .filter(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&prefix)))
         .collect();
     files.sort_by_key(|path| fs::metadata(path).and_then(|about| about.modified()).ok());
-    files
-        .pop()
-        .ok_or_else(|| anyhow!("apt-get downloaded no file for {package}"))
+    files.pop().ok_or_else(|| anyhow!("apt-get downloaded no file for {package}"))
 }
 
 /// apt's options for package lists under `target/tools/apt`, which need no root.

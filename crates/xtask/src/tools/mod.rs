@@ -60,15 +60,9 @@ fn version_of(program: &Path) -> Result<String> {
 
 fn version_with(program: &mut Command) -> Result<String> {
     let name = workspace::shown(program);
-    let output = program
-        .arg("--version")
-        .output()
-        .with_context(|| format!("{name} does not start"))?;
+    let output = program.arg("--version").output().with_context(|| format!("{name} does not start"))?;
     if !output.status.success() {
-        bail!(
-            "{name} --version failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{name} --version failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -88,11 +82,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
         _ => Command::new(&apt),
     };
     workspace::run(apt().arg("update"))?;
-    workspace::run(
-        apt()
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(packages),
-    )
+    workspace::run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))
 }
 
 /// Whether this process runs as root: asked of a file that it makes, since the standard library has no `geteuid`.
@@ -100,8 +90,7 @@ fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     let probe = folder().join(".owner");
     let made = fs::create_dir_all(folder()).and_then(|()| fs::write(&probe, ""));
-    made.and_then(|()| fs::metadata(&probe))
-        .is_ok_and(|about| about.uid() == 0)
+    made.and_then(|()| fs::metadata(&probe)).is_ok_and(|about| about.uid() == 0)
 }
 
 // === impl Tools ===
@@ -115,10 +104,7 @@ impl Tools {
             }
             Err(error) => {
                 println!("{name}: not found: {error:#}");
-                self.missing.push(Missing {
-                    name: name.to_owned(),
-                    why: format!("{error:#}").replace('\n', " "),
-                });
+                self.missing.push(Missing { name: name.to_owned(), why: format!("{error:#}").replace('\n', " ") });
                 None
             }
         }
@@ -134,11 +120,7 @@ trait Shown {
 
 impl Shown for PathBuf {
     fn shown(&self) -> String {
-        format!(
-            "{} ({})",
-            self.display(),
-            version_of(self).unwrap_or_default()
-        )
+        format!("{} ({})", self.display(), version_of(self).unwrap_or_default())
     }
 }
 

@@ -26,10 +26,7 @@ pub(super) fn find_or_install_current() -> Result<PathBuf> {
         return Ok(found);
     }
     let bin = folder().join("bin");
-    let built = CURRENT
-        .iter()
-        .map(|version| go_install(version, &bin))
-        .find(Result::is_ok);
+    let built = CURRENT.iter().map(|version| go_install(version, &bin)).find(Result::is_ok);
     if let Some(Ok(built)) = built {
         return Ok(built);
     }
@@ -58,8 +55,7 @@ pub(super) fn find_or_install_old(system_wide: bool) -> Result<PathBuf> {
     } else if let Some(found) = newest(is_old) {
         return Ok(found);
     }
-    go_install(OLD, &folder().join("nats-2.9"))
-        .context("nats-server 2.9 comes from Debian 12 or is built with Go")
+    go_install(OLD, &folder().join("nats-2.9")).context("nats-server 2.9 comes from Debian 12 or is built with Go")
 }
 
 /// The server that `cargo xtask up` starts: any supported one, the newest first.
@@ -74,31 +70,19 @@ pub(crate) fn server_for_up() -> Result<PathBuf> {
 }
 
 fn newest(wanted: impl Fn(Version) -> bool) -> Option<PathBuf> {
-    let found = places()
-        .into_iter()
-        .filter_map(|path| Some((version(&path)?, path)));
-    found
-        .filter(|(version, _)| wanted(*version))
-        .max_by_key(|(version, _)| *version)
-        .map(|(_, path)| path)
+    let found = places().into_iter().filter_map(|path| Some((version(&path)?, path)));
+    found.filter(|(version, _)| wanted(*version)).max_by_key(|(version, _)| *version).map(|(_, path)| path)
 }
 
 fn places() -> Vec<PathBuf> {
-    let from_user = ["PANGAEA_NATS_SERVER", "PANGAEA_NATS_SERVER_OLD"]
-        .into_iter()
-        .filter_map(env::var_os);
+    let from_user = ["PANGAEA_NATS_SERVER", "PANGAEA_NATS_SERVER_OLD"].into_iter().filter_map(env::var_os);
     let own = [
         folder().join("bin/nats-server"),
         folder().join("nats-2.9/nats-server"),
         debian::folder().join("usr/sbin/nats-server"),
         PathBuf::from("/usr/sbin/nats-server"),
     ];
-    from_user
-        .map(PathBuf::from)
-        .chain(on_path("nats-server"))
-        .chain(own)
-        .filter(|path| path.is_file())
-        .collect()
+    from_user.map(PathBuf::from).chain(on_path("nats-server")).chain(own).filter(|path| path.is_file()).collect()
 }
 
 fn version(server: &Path) -> Option<Version> {
@@ -113,16 +97,11 @@ fn parse_version(text: &str) -> Option<Version> {
 }
 
 fn go_install(version: &str, bin: &Path) -> Result<PathBuf> {
-    let Some(go) = on_path("go") else {
-        bail!("no `go` on PATH")
-    };
+    let Some(go) = on_path("go") else { bail!("no `go` on PATH") };
     let package = format!("github.com/nats-io/nats-server/v2@{version}");
     // Run outside of any Go module, and with a GOBIN of its own, so that it touches nothing but target/tools.
     let mut command = Command::new(go);
-    command
-        .args(["install", &package])
-        .env("GOBIN", bin)
-        .current_dir(env::temp_dir());
+    command.args(["install", &package]).env("GOBIN", bin).current_dir(env::temp_dir());
     workspace::run(&mut command)?;
     let server = bin.join("nats-server");
     version_of(&server)?;

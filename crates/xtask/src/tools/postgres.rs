@@ -34,39 +34,25 @@ pub(super) fn find_or_install(system_wide: bool) -> Result<Postgres> {
             return Ok(found);
         }
     }
-    debian::unpack("postgresql", &debian::folder()).map_err(|error| {
-        error.context("install PostgreSQL 14 or later, or run with --install on Debian or Ubuntu")
-    })?;
-    find().ok_or_else(|| {
-        anyhow!(
-            "the unpacked PostgreSQL under {} does not run",
-            debian::folder().display()
-        )
-    })
+    debian::unpack("postgresql", &debian::folder())
+        .map_err(|error| error.context("install PostgreSQL 14 or later, or run with --install on Debian or Ubuntu"))?;
+    find().ok_or_else(|| anyhow!("the unpacked PostgreSQL under {} does not run", debian::folder().display()))
 }
 
 fn find() -> Option<Postgres> {
-    let on_path =
-        on_path("initdb").and_then(|file| Some(fs::canonicalize(file).ok()?.parent()?.to_owned()));
+    let on_path = on_path("initdb").and_then(|file| Some(fs::canonicalize(file).ok()?.parent()?.to_owned()));
     let system = versions_under(Path::new("/usr/lib/postgresql"));
     let own = versions_under(&debian::folder().join("usr/lib/postgresql"));
     let places = on_path.into_iter().chain(system).map(|bin| (bin, None));
     let places = places.chain(own.into_iter().map(|bin| (bin, own_libraries())));
-    places
-        .filter_map(|(bin, libraries)| Postgres::at(bin, libraries))
-        .next()
+    places.filter_map(|(bin, libraries)| Postgres::at(bin, libraries)).next()
 }
 
 /// `<folder>/<version>/bin`, the highest version first.
 fn versions_under(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .collect();
     versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     versions.into_iter().map(|(_, bin)| bin).collect()
@@ -75,12 +61,7 @@ fn versions_under(folder: &Path) -> Vec<PathBuf> {
 /// `LD_LIBRARY_PATH` for the unpacked packages: `usr/lib/<triplet>` and `lib/<triplet>`.
 fn own_libraries() -> Option<String> {
     let roots = ["usr/lib", "lib"].map(|folder| debian::folder().join(folder));
-    let folders = roots
-        .iter()
-        .filter_map(|root| fs::read_dir(root).ok())
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
+    let folders = roots.iter().filter_map(|root| fs::read_dir(root).ok()).flatten().flatten().map(|entry| entry.path());
     let folders = folders.filter(|path| path.to_string_lossy().contains("-linux-gnu"));
     std::env::join_paths(folders).ok()?.into_string().ok()
 }
@@ -89,15 +70,9 @@ fn own_libraries() -> Option<String> {
 
 impl Postgres {
     fn at(bin: PathBuf, libraries: Option<String>) -> Option<Self> {
-        let mut found = Self {
-            bin,
-            libraries,
-            version: String::new(),
-        };
+        let mut found = Self { bin, libraries, version: String::new() };
         version_with(&mut found.with_libraries(Command::new(found.bin.join("initdb")))).ok()?;
-        found.version =
-            version_with(&mut found.with_libraries(Command::new(found.bin.join("postgres"))))
-                .ok()?;
+        found.version = version_with(&mut found.with_libraries(Command::new(found.bin.join("postgres")))).ok()?;
         Some(found)
     }
 

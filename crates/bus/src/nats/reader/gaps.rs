@@ -5,9 +5,7 @@ use tokio::time::Instant;
 
 use super::NatsReader;
 use crate::nats::link::broker;
-use crate::protocol::{
-    EndAnnouncement, LOG_READ_MESSAGES_MAX, LogReadReply, LogReadRequest, log_read_subject,
-};
+use crate::protocol::{EndAnnouncement, LOG_READ_MESSAGES_MAX, LogReadReply, LogReadRequest, log_read_subject};
 use crate::{BusError, Cursor};
 
 // === impl NatsReader ===
@@ -26,13 +24,8 @@ impl NatsReader {
                     return Ok(());
                 }
                 if self.ask_owner().await? == 0 {
-                    let detail = format!(
-                        "its owner ends at position {tip}, but position {beyond} has been published"
-                    );
-                    return Err(BusError::Source {
-                        source_name: self.source.clone(),
-                        detail,
-                    });
+                    let detail = format!("its owner ends at position {tip}, but position {beyond} has been published");
+                    return Err(BusError::Source { source_name: self.source.clone(), detail });
                 }
             }
         }
@@ -56,12 +49,7 @@ impl NatsReader {
         self.behind_since = Some(Instant::now());
         match self.ask_owner().await {
             Ok(rows) => {
-                tracing::debug!(
-                    reader = self.reader,
-                    source = self.source,
-                    rows,
-                    "read past the stream"
-                );
+                tracing::debug!(reader = self.reader, source = self.source, rows, "read past the stream");
                 if self.announced <= self.tip() {
                     self.behind_since = None;
                 }
@@ -77,11 +65,7 @@ impl NatsReader {
 
     /// Asks the owner for what follows the tip; returns how many messages were new.
     async fn ask_owner(&mut self) -> Result<usize, BusError> {
-        let Cursor {
-            log_id,
-            position,
-            message_id,
-        } = self.tip_cursor();
+        let Cursor { log_id, position, message_id } = self.tip_cursor();
         let request = LogReadRequest {
             reader: self.reader.clone(),
             committed: self.committed,
@@ -92,17 +76,8 @@ impl NatsReader {
         };
         let payload = serde_json::to_vec(&request).map_err(|error| broker("log_read", error))?;
         let subject = log_read_subject(&self.source);
-        let reply = self
-            .link
-            .request(
-                &subject,
-                payload.into(),
-                None,
-                self.link.config.operation_timeout,
-            )
-            .await?;
-        let reply: LogReadReply =
-            serde_json::from_slice(&reply).map_err(|error| broker("log_read", error))?;
+        let reply = self.link.request(&subject, payload.into(), None, self.link.config.operation_timeout).await?;
+        let reply: LogReadReply = serde_json::from_slice(&reply).map_err(|error| broker("log_read", error))?;
         let (log_id, end, rows) = reply.into_rows(&request, &self.source)?;
         self.check_log(&log_id)?;
         self.announced = self.announced.max(end);

@@ -52,12 +52,7 @@ pub(super) struct NatsReader {
 // === impl NatsReader ===
 
 impl NatsReader {
-    pub(super) async fn open(
-        link: Arc<Link>,
-        reader: String,
-        source: String,
-        after: Cursor,
-    ) -> Result<Self, BusError> {
+    pub(super) async fn open(link: Arc<Link>, reader: String, source: String, after: Cursor) -> Result<Self, BusError> {
         let committed = after.position;
         let mut opened = Self {
             link,
@@ -147,15 +142,10 @@ impl NatsReader {
     /// The first failure since a message opens a new pull at once; the next ones leave the pause to the caller.
     fn pull_failed(&mut self, error: &dyn std::fmt::Display) -> Result<(), BusError> {
         tracing::debug!(reader = self.reader, source = self.source, %error, "the pull is made anew");
-        metrics::counter!("pangaea_bus_pulls_renewed_total", "reader" => self.reader.clone())
-            .increment(1);
+        metrics::counter!("pangaea_bus_pulls_renewed_total", "reader" => self.reader.clone()).increment(1);
         self.pull = None;
         self.pull_failures += 1;
-        if self.pull_failures > 1 {
-            Err(broker("pull", error))
-        } else {
-            Ok(())
-        }
+        if self.pull_failures > 1 { Err(broker("pull", error)) } else { Ok(()) }
     }
 
     fn accept(&mut self, message: async_nats::Message) -> Result<(), BusError> {
@@ -170,8 +160,7 @@ impl NatsReader {
         self.check_log(place.log_id)?;
         let (position, tip) = (place.position, self.tip());
         if position <= tip {
-            metrics::counter!("pangaea_bus_duplicates_total", "reader" => self.reader.clone())
-                .increment(1);
+            metrics::counter!("pangaea_bus_duplicates_total", "reader" => self.reader.clone()).increment(1);
             self.remember(position, message.reply);
             return Ok(());
         }
@@ -190,8 +179,7 @@ impl NatsReader {
                 found = position,
                 "a gap; asking the owner"
             );
-            metrics::counter!("pangaea_bus_gaps_total", "reader" => self.reader.clone())
-                .increment(1);
+            metrics::counter!("pangaea_bus_gaps_total", "reader" => self.reader.clone()).increment(1);
             self.held = Some(envelope);
         }
         Ok(())
@@ -199,8 +187,7 @@ impl NatsReader {
 
     /// What no relay has written is not part of the log. Were it in the place of a real message, a gap would show.
     fn skip(&mut self, message: async_nats::Message, detail: &str) -> Result<(), BusError> {
-        metrics::counter!("pangaea_bus_foreign_total", "reader" => self.reader.clone())
-            .increment(1);
+        metrics::counter!("pangaea_bus_foreign_total", "reader" => self.reader.clone()).increment(1);
         tracing::error!(reader = self.reader, subject = %message.subject, detail, "skipped a message that is not from a relay");
         self.remember(0, message.reply);
         Ok(())
@@ -220,15 +207,11 @@ impl NatsReader {
 
     /// The position of the last message received in order.
     fn tip(&self) -> u64 {
-        self.ready
-            .back()
-            .map_or(self.cursor.position, |last| last.position)
+        self.ready.back().map_or(self.cursor.position, |last| last.position)
     }
 
     fn tip_cursor(&self) -> Cursor {
-        self.ready
-            .back()
-            .map_or_else(|| self.cursor.clone(), |last| Cursor::at(last))
+        self.ready.back().map_or_else(|| self.cursor.clone(), |last| Cursor::at(last))
     }
 
     fn hand_out(&mut self, max: usize) -> LogBatch {
@@ -241,11 +224,7 @@ impl NatsReader {
             self.cursor = Cursor::at(last);
         }
         let first = self.cursor.position + 1 - messages.len() as u64;
-        LogBatch {
-            log_id: self.cursor.log_id.clone(),
-            first,
-            messages,
-        }
+        LogBatch { log_id: self.cursor.log_id.clone(), first, messages }
     }
 
     fn check_log(&self, found: &str) -> Result<(), BusError> {
@@ -253,11 +232,7 @@ impl NatsReader {
             return Ok(());
         }
         let source_name = self.source.clone();
-        Err(BusError::LogReset {
-            source_name,
-            expected: self.cursor.log_id.clone(),
-            found: found.to_owned(),
-        })
+        Err(BusError::LogReset { source_name, expected: self.cursor.log_id.clone(), found: found.to_owned() })
     }
 
     async fn reopen(&mut self) -> Result<(), BusError> {
@@ -268,24 +243,13 @@ impl NatsReader {
             Some(ends) => ends,
             None => {
                 let subject = self.link.subject(&end_subject(&self.source));
-                self.link
-                    .client
-                    .subscribe(subject)
-                    .await
-                    .map_err(|error| broker("subscribe", error))?
+                self.link.client.subscribe(subject).await.map_err(|error| broker("subscribe", error))?
             }
         };
         self.ends = Some(ends);
-        let pull = consumer
-            .stream()
-            .max_messages_per_batch(PULL_MESSAGES)
-            .expires(PULL_EXPIRES)
-            .heartbeat(PULL_HEARTBEAT);
-        self.pull = Some(
-            pull.messages()
-                .await
-                .map_err(|error| broker("pull", error))?,
-        );
+        let pull =
+            consumer.stream().max_messages_per_batch(PULL_MESSAGES).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
+        self.pull = Some(pull.messages().await.map_err(|error| broker("pull", error))?);
         self.held = None;
         if !kept {
             self.unacked.clear();
@@ -295,20 +259,12 @@ impl NatsReader {
 
     /// Acknowledges, with the one ack that stands for all before it, the deliveries whose positions are committed.
     async fn acknowledge(&mut self) -> Result<(), BusError> {
-        let done = self
-            .unacked
-            .iter()
-            .take_while(|(position, _)| *position <= self.committed)
-            .count();
+        let done = self.unacked.iter().take_while(|(position, _)| *position <= self.committed).count();
         let Some((_, reply)) = done.checked_sub(1).and_then(|last| self.unacked.get(last)) else {
             return Ok(());
         };
         self.link.available()?;
-        let published = self
-            .link
-            .client
-            .publish(reply.clone(), Bytes::from_static(b"+ACK"))
-            .await;
+        let published = self.link.client.publish(reply.clone(), Bytes::from_static(b"+ACK")).await;
         published.map_err(|error| broker("ack", error))?;
         self.unacked.drain(..done);
         Ok(())
