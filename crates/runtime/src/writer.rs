@@ -64,7 +64,13 @@ impl WriterTask {
         };
         self.leading.send_replace(false);
         match outcome {
-            Ok(()) => self.executor.stop().await.map_err(ExecutorError::Fatal),
+            Ok(()) => {
+                // Everything taken is committed; without the note the next start only takes more care than it had to.
+                if let Err(error) = self.executor.stop().await {
+                    tracing::warn!(module = self.module, %error, "the clean stop could not be noted");
+                }
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
