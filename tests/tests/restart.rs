@@ -1,26 +1,14 @@
 //! SIGKILL, twenty times, while orders are in flight: what a client was told stays true.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use pangaea_testkit::{Api, Placement, Store, eventually, program};
-use pangaea_tests::{Shop, Sku, order_body, settled};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use pangaea_testkit::{Placement, Store, program};
+use pangaea_tests::{Clients, Shop, settled};
 
-const CLIENTS: usize = 6;
 /// Orders that must be accepted between two kills, so that each one hits a store at work.
 const ORDERS_BETWEEN_KILLS: usize = 10;
-const ORDERS_MAX: usize = 20_000;
-/// How long a client goes on asking. Longer than a restart takes.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
-/// Before a client asks again.
-const PAUSE: Duration = Duration::from_millis(20);
 /// Longer than the retries of the saga and of the effects whose tries were cut off take.
 const SETTLED_MAX: Duration = Duration::from_secs(120);
 
@@ -93,105 +81,4 @@ async fn check(shop: &Shop, accepted: &BTreeSet<String>) -> Result<()> {
         ensure!(shop.charged(id)? == (199, 0), "{id}");
     }
     Ok(())
-}
-
-/// Clients that place orders one after the other, and write each accepted one to a log of their own, on disk, before
-/// they count it: what is in the log was promised.
-struct Clients {
-    shared: Arc<Shared>,
-    tasks: Vec<tokio::task::JoinHandle<Result<()>>>,
-    log: PathBuf,
-}
-
-struct Shared {
-    api: Api,
-    code: String,
-    log: Mutex<File>,
-    accepted: AtomicUsize,
-    asked: AtomicUsize,
-    is_stopping: AtomicBool,
-}
-
-// === impl Clients ===
-
-impl Clients {
-    fn start(shop: &Shop, sku: &Sku) -> Result<Self> {
-        let log = shop.store.folder().path().join("accepted.log");
-        let shared = Arc::new(Shared {
-            api: shop.staff.clone(),
-            code: sku.code.clone(),
-            log: Mutex::new(OpenOptions::new().create(true).append(true).open(&log)?),
-            accepted: AtomicUsize::new(0),
-            asked: AtomicUsize::new(0),
-            is_stopping: AtomicBool::new(false),
-        });
-        let tasks = (0..CLIENTS).map(|_| tokio::spawn(shared.clone().place_orders())).collect();
-        Ok(Self { shared, tasks, log })
-    }
-
-    async fn accept_more(&self, orders: usize) -> Result<()> {
-        let goal = self.shared.accepted.load(Ordering::Relaxed) + orders;
-        eventually("orders to be accepted", Duration::from_secs(60), async || {
-            if let Some(ended) = self.tasks.iter().find(|task| task.is_finished()) {
-                bail!("a client has given up: {ended:?}");
-            }
-            Ok((self.shared.accepted.load(Ordering::Relaxed) >= goal).then_some(()))
-        })
-        .await
-    }
-
-    /// The orders that were accepted, as the log has them.
-    async fn stop(self) -> Result<BTreeSet<String>> {
-        self.shared.is_stopping.store(true, Ordering::Relaxed);
-        for task in self.tasks {
-            task.await??;
-        }
-        read_log(&self.log)
-    }
-}
-
-fn read_log(log: &Path) -> Result<BTreeSet<String>> {
-    let text = std::fs::read_to_string(log)?;
-    let ids: BTreeSet<String> = text.lines().map(str::to_owned).collect();
-    ensure!(ids.len() == text.lines().count(), "two requests got one order");
-    Ok(ids)
-}
-
-// === impl Shared ===
-
-impl Shared {
-    async fn place_orders(self: Arc<Self>) -> Result<()> {
-        while !self.is_stopping.load(Ordering::Relaxed) {
-            let number = self.asked.fetch_add(1, Ordering::Relaxed);
-            ensure!(number < ORDERS_MAX, "the test places more orders than it can check");
-            let id = self.place(number).await?;
-            self.remember(&id)?;
-        }
-        Ok(())
-    }
-
-    /// Asks under one key until there is an answer, as a client does that must not order twice.
-    async fn place(&self, number: usize) -> Result<String> {
-        let mut body = order_body(&[(&self.code, 1)], "tok_ok");
-        body["customer_reference"] = json!(format!("client order {number}"));
-        let key = format!("restart-{number}");
-        let until = Instant::now() + ANSWER_MAX;
-        while Instant::now() < until {
-            match self.api.post("/v1/orders", body.clone()).key(&key).send().await {
-                Ok(answer) if answer.status == 202 => return Ok(answer.text_at("id")?.to_owned()),
-                // It is away, or does not know: the same request again is safe.
-                Ok(answer) if answer.status != 503 => bail!("order {number}: {} {}", answer.status, answer.text),
-                _ => tokio::time::sleep(PAUSE).await,
-            }
-        }
-        bail!("order {number} got no answer within {} s", ANSWER_MAX.as_secs())
-    }
-
-    fn remember(&self, id: &str) -> Result<()> {
-        let mut log = self.log.lock().map_err(|_| anyhow::anyhow!("another client has failed"))?;
-        writeln!(log, "{id}")?;
-        log.sync_data()?;
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
 }

@@ -30,6 +30,15 @@ impl Database {
         rows.first().map_or(Ok(false), |row| row.get(0))
     }
 
+    /// Whether an input with this id has been handled.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn is_recorded(&self, input_id: &str) -> Result<bool, JournalError> {
+        let select = Statement::new("SELECT 1 FROM inbox WHERE id = ?").bind(input_id);
+        Ok(!self.fetch(select).await?.is_empty())
+    }
+
     /// Messages of the log after `after`, in order, at most `limit`.
     ///
     /// # Errors

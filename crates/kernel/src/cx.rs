@@ -80,18 +80,20 @@ impl Cx {
         I::derived(text).ok_or_else(|| Failure::poison("the derived id is not valid"))
     }
 
-    /// Milliseconds of `now` (ten digits of base 32), then a hash of the input's id and the counter.
+    /// Milliseconds of `now` (ten digits of base 32), then a hash of the module, the input and the counter: two modules that
+    /// handle one message never derive the same id.
     fn derive(&mut self, prefix: &str) -> String {
         self.outputs.ids += 1;
-        derived_id(prefix, self.now, &self.input.id, &self.input.subject, self.outputs.ids)
+        let module = self.definition.name();
+        derived_id(prefix, self.now, &[module, &self.input.id, &self.input.subject], self.outputs.ids)
     }
 }
 
-fn derived_id(prefix: &str, now: Timestamp, input_id: &str, subject: &str, count: u32) -> String {
+fn derived_id(prefix: &str, now: Timestamp, cause: &[&str; 3], count: u32) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let millis = now.as_millis().max(0) as u64;
     let time: String = (0..10).rev().map(|digit| char::from(ALPHABET[(millis >> (digit * 5) & 31) as usize])).collect();
-    let hash = digest_text(&[input_id.as_bytes(), subject.as_bytes(), &count.to_be_bytes()], 16);
+    let hash = digest_text(&[cause[0].as_bytes(), cause[1].as_bytes(), cause[2].as_bytes(), &count.to_be_bytes()], 16);
     format!("{prefix}{time}{hash}")
 }
 

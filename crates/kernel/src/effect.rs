@@ -1,6 +1,8 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use pangaea_contracts::order::Reason;
 use pangaea_contracts::{Message, Timestamp};
@@ -135,13 +137,28 @@ async fn run<E: Effect>(
         timeout: call.timeout,
         traceparent: call.traceparent,
     };
-    let late = |_| TryError::Unknown(format!("no answer within {} ms", call.timeout.as_millis()));
-    let known =
-        if ask_first { tokio::time::timeout(call.timeout, performer.query(&call)).await.map_err(late)?? } else { None };
-    let outcome = match known {
-        Some(outcome) => outcome,
-        None => tokio::time::timeout(call.timeout, performer.perform(&call)).await.map_err(late)??,
+    // One limit for question and call together: the try that was recorded expires with it. A panic says nothing of what
+    // the other side did.
+    let tried = tokio::time::timeout(
+        call.timeout,
+        AssertUnwindSafe(ask_and_perform(&*performer, &call, ask_first)).catch_unwind(),
+    );
+    let outcome = match tried.await {
+        Ok(Ok(outcome)) => outcome?,
+        Ok(Err(_)) => return Err(TryError::Unknown("the performer panicked".to_owned())),
+        Err(_) => return Err(TryError::Unknown(format!("no answer within {} ms", call.timeout.as_millis()))),
     };
     let performed = Performed { effect: call.effect, outcome };
     serde_json::to_string(&performed).map_err(|error| TryError::Unknown(error.to_string()))
+}
+
+async fn ask_and_perform<E: Effect>(
+    performer: &dyn Performer<E>,
+    call: &Call<E>,
+    ask_first: bool,
+) -> Result<Outcome<E::Output>, TryError> {
+    if ask_first && let Some(outcome) = performer.query(call).await? {
+        return Ok(outcome);
+    }
+    performer.perform(call).await
 }

@@ -3,8 +3,10 @@
 mod common;
 
 use common::{Bench, canceled, customer, gbp, given_back, held, order, reason, receipt, refund_id, taken};
-use pangaea_contracts::payment::{Authorize, Authorized, CaptureFailed, Captured, Declined, RefundRefused, Refunded};
-use pangaea_contracts::{Actor, Currency, Money, Role};
+use pangaea_contracts::payment::{
+    Authorize, Authorized, CaptureFailed, Captured, Declined, RefundRefused, Refunded, Void,
+};
+use pangaea_contracts::{Actor, Currency, Money, OrderId, Role};
 use pangaea_kernel::Outcome;
 use pangaea_payment::{
     AuthorizeIntent, CaptureIntent, ProviderStatus, RefundIntent, RefundState, ShowIntent, State, VoidIntent, balances,
@@ -57,10 +59,40 @@ async fn money_is_held_taken_and_booked() {
         (sums[0].currency, sums[0].authorized, sums[0].captured, sums[0].refunded),
         (Currency::GBP, 0, 1_000, 0)
     );
-    let totals = totals(&bench.database, "", 10).await.unwrap();
+    let totals = totals(&bench.database, None, None, 10).await.unwrap();
     assert_eq!((totals[0].state, totals[0].captured), (State::Succeeded, 1_000));
-    assert!(pangaea_payment::totals(&bench.database, "ord_1", 10).await.unwrap().is_empty());
+    assert!(pangaea_payment::totals(&bench.database, Some(&order()), None, 10).await.unwrap().is_empty());
     assert_eq!(bench.timers().await, NOTHING);
+}
+
+#[tokio::test]
+async fn totals_come_in_pages_and_tell_what_is_under_way() {
+    let mut bench = captured().await;
+    bench.refund("ref_1", gbp(400)).await;
+    let second: OrderId = "ord_2".parse().unwrap();
+    let ask = Authorize { order_id: second.clone(), amount: gbp(700), payment_token: "tok_ok".into() };
+    bench.deliver(&ask, customer()).await;
+    let third: OrderId = "ord_3".parse().unwrap();
+    bench.deliver(&Void { order_id: third.clone() }, customer()).await;
+
+    let all = totals(&bench.database, None, None, 10).await.unwrap();
+    let sums: Vec<_> = all.iter().map(|one| (one.held, one.captured, one.refunded, one.refund_pending)).collect();
+    assert_eq!(sums, [(0, 1_000, 0, 400), (0, 0, 0, 0), (0, 0, 0, 0)]);
+    let rest: Vec<_> = all.iter().map(|one| (one.order_id.as_str(), one.currency.as_deref(), one.under_way)).collect();
+    assert_eq!(rest, [("ord_1", Some("GBP"), false), ("ord_2", Some("GBP"), true), ("ord_3", None, false)]);
+    assert!(all.iter().all(|one| one.payment_id.as_str().starts_with("pay_")), "{all:?}");
+
+    let cases = [
+        (None, None, 2, &all[..2]),
+        (Some(&second), None, 2, &all[2..]),
+        (None, Some(&second), 10, &all[..2]),
+        (Some(&all[0].order_id), Some(&second), 10, &all[1..2]),
+        (Some(&third), None, 10, &all[3..]),
+    ];
+    for (after, until, limit, expected) in cases {
+        let page = totals(&bench.database, after, until, limit).await.unwrap();
+        assert_eq!(page, expected, "after {after:?} until {until:?}, at most {limit}");
+    }
 }
 
 #[tokio::test]

@@ -26,8 +26,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::handlers::ReservationTimeout;
 use crate::store::{ProductRow, ReservationRow, RestockRow, SkuRow, StockRow};
 
+pub use crate::domain::ReservationState;
 pub use crate::settings::ProductSettings;
-pub use crate::store::verify;
+pub use crate::store::{Reservation, reservations, verify};
 
 /// Catalogue, prices, stock.
 #[derive(Clone, Debug, Default)]

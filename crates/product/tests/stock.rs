@@ -9,6 +9,7 @@ use pangaea_contracts::product::{
 };
 use pangaea_contracts::{Message, RefundId, SkuId};
 use pangaea_kernel::{Done, Work};
+use pangaea_product::{Reservation, ReservationState, reservations};
 
 fn reserve(number: u32, lines: Vec<StockLine>) -> ReserveStock {
     ReserveStock { order_id: order(number), lines, ttl_ms: TTL_MS }
@@ -270,6 +271,30 @@ async fn a_delivery_that_comes_twice_is_dropped() {
     let result = store.executor.run(&twice, store.now).await.unwrap();
     assert_eq!((result.done, result.log.len()), (vec![Done::Handled, Done::Duplicate], 1));
     assert_eq!(store.stock("A").await, (4, 3));
+}
+
+#[tokio::test]
+async fn reservations_come_in_pages() {
+    let mut store = Store::with_stock(&[("A", 2)]).await;
+    for number in 1..=3 {
+        store.deliver(&reserve(number, vec![line("A", 1)])).await;
+    }
+    store.deliver(&commit(2)).await;
+    let held = |number, state| Reservation { order_id: order(number), state };
+    let all =
+        [held(1, ReservationState::Open), held(2, ReservationState::Committed), held(3, ReservationState::Refused)];
+    let cases = [
+        (None, None, 10, &all[..]),
+        (None, None, 2, &all[..2]),
+        (Some(order(2)), None, 2, &all[2..]),
+        (None, Some(order(2)), 10, &all[..2]),
+        (Some(order(1)), Some(order(2)), 10, &all[1..2]),
+        (Some(order(3)), None, 10, &all[3..]),
+    ];
+    for (after, until, limit, expected) in cases {
+        let page = reservations(&store.database, after.as_ref(), until.as_ref(), limit).await.unwrap();
+        assert_eq!(page, expected, "after {after:?} until {until:?}, at most {limit}");
+    }
 }
 
 #[tokio::test]

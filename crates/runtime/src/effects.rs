@@ -124,7 +124,10 @@ impl Runner {
                 return self.give_up(&row, &performer).await;
             }
             if !self.wait_for_breaker(&row, &performer.target).await {
-                return;
+                if self.shutdown.is_cancelled() {
+                    return;
+                }
+                continue;
             }
             let outcome = performer.run(self.call(&row, &performer), ask_first).await;
             let reached = outcome.is_ok();
@@ -169,11 +172,11 @@ impl Runner {
         }
     }
 
-    /// False at shutdown.
+    /// False at shutdown, and when the deadline passes meanwhile: nothing is called then.
     async fn wait_for_breaker(&self, row: &EffectRow, target: &str) -> bool {
         while let Err(wait_ms) = self.breakers.admit(target, self.clock.now()) {
             if self.clock.now() >= row.deadline_at {
-                return true;
+                return false;
             }
             if !self.pause(Duration::from_millis(wait_ms.clamp(1, 1_000) as u64)).await {
                 return false;

@@ -124,6 +124,7 @@ impl Host {
         health.set_draining();
         let drain = Duration::from_millis(config.runtime.drain_timeout_ms);
         stop_api.cancel();
+        hosts.iter().for_each(ModuleHost::end_waits);
         if tokio::time::timeout(drain, api_task).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
@@ -147,6 +148,9 @@ async fn drain_modules(mut hosts: Vec<ModuleHost>, bus: &Arc<dyn Bus>, timeout: 
     });
     if finished.await.is_err() {
         tracing::warn!("not all work was finished in time; the next start goes on with it");
+        for host in hosts.iter_mut().rev() {
+            host.cut_short().await;
+        }
     }
     for host in hosts.into_iter().rev() {
         host.close(bus).await;
@@ -160,6 +164,14 @@ fn choose(config: &Config, catalogue: Vec<Arc<dyn Module>>) -> Result<Vec<Arc<dy
     let hosted = config.hosted(&known)?;
     let mut faults: Vec<String> = definitions.iter().flat_map(|definition| definition.faults().to_vec()).collect();
     faults.extend(Topology::from_definitions(&definitions).faults(&hosted, config.bus.kind == BusKind::Memory));
+    for definition in &definitions {
+        let settings = config.modules.get(definition.name()).map(|module| &module.settings);
+        let parsed =
+            settings.filter(|settings| settings.is_object()).map(|settings| definition.parse_settings(settings));
+        faults.extend(
+            parsed.and_then(Result::err).map(|fault| format!("modules.{}.settings: {fault}", definition.name())),
+        );
+    }
     if !faults.is_empty() {
         return Err(HostError::Topology(faults));
     }

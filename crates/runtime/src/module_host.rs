@@ -23,9 +23,10 @@ use crate::effects::{EffectInbox, EffectsTask};
 use crate::module_log::ModuleLog;
 use crate::queue::{Queue, QueueError};
 use crate::reader::ReaderTask;
-use crate::writer::WriterTask;
+use crate::writer::{Changes, WriterTask};
 
 const KEY_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+const LAST_COMMIT_WAIT: Duration = Duration::from_secs(1);
 const RELAY_WAIT: Duration = Duration::from_secs(2);
 
 /// One module as it runs here: its tasks, and the way to them.
@@ -33,6 +34,7 @@ pub(crate) struct ModuleHost {
     pub(crate) definition: Arc<Definition>,
     pub(crate) handle: ModuleHandle,
     pub(crate) log: Arc<ModuleLog>,
+    changes: Changes,
     cursors: Vec<(String, Cursor)>,
     writer: Option<WriterTask>,
     effects: Option<EffectsTask>,
@@ -97,7 +99,8 @@ impl ModuleHost {
         let log =
             Arc::new(ModuleLog::new(database.clone(), head.log_id.clone(), head.outbox_end, config.bus.ring_rows));
         let (queue, lanes) = Queue::new(config.writer.queue_max, config.writer.batch_max);
-        let (changes, leading) = (watch::Sender::new(head.inbox_end), watch::Sender::new(false));
+        let (changes, changed) = Changes::new(head.inbox_end);
+        let leading = watch::Sender::new(false);
         let inbox = EffectInbox::default();
         let inherited: HashSet<String> = executor.effects().map(|row| row.id.clone()).collect();
         inbox.push(executor.effects().cloned().collect());
@@ -109,7 +112,7 @@ impl ModuleHost {
             clock: clock.clone(),
             commands: Arc::new(LocalCommands { module: name, queue: queue.clone() }),
             settings,
-            changes: changes.subscribe(),
+            changes: changed,
         });
         let handle = ModuleHandle { module: name, edge, queue: queue.clone(), leading: leading.subscribe() };
         let cursors = definition.consumed().into_keys().map(|source| {
@@ -139,18 +142,21 @@ impl ModuleHost {
             clock,
             log: log.clone(),
             effects: inbox,
-            changes,
+            changes: changes.clone(),
             leading,
             swept: None,
             drain: tasks.stop_writing.clone(),
         };
-        Ok(Self { definition, handle, log, cursors, writer: Some(writer), effects: Some(effects), tasks })
+        Ok(Self { definition, handle, log, changes, cursors, writer: Some(writer), effects: Some(effects), tasks })
     }
 }
 
 // === impl ModuleHost: running ===
 
 impl ModuleHost {
+    /// Every task holds a guard that ends the process when the task ends by itself, by an error or a panic: a part that is
+    /// silently gone would leave a process that looks ready.
+    ///
     /// Starts the writer and the effects, admits changed settings and seeds, and shows the log to the bus.
     ///
     /// # Errors
@@ -163,16 +169,20 @@ impl ModuleHost {
     ) -> Result<(), BusError> {
         let name = self.definition.name();
         if let Some(writer) = self.writer.take() {
-            let failed = failed.clone();
+            let guard = failed.clone().drop_guard();
             self.tasks.writer.spawn(async move {
-                if let Err(error) = writer.run().await {
-                    tracing::error!(module = name, %error, "the writer has stopped");
-                    failed.cancel();
+                match writer.run().await {
+                    Ok(()) => drop(guard.disarm()),
+                    Err(error) => tracing::error!(module = name, %error, "the writer has stopped"),
                 }
             });
         }
         if let Some(effects) = self.effects.take() {
-            self.tasks.effects.spawn(effects.run());
+            let guard = failed.clone().drop_guard();
+            self.tasks.effects.spawn(async move {
+                effects.run().await;
+                guard.disarm();
+            });
         }
         self.admit_settings().await;
         for command in module.seed() {
@@ -185,13 +195,13 @@ impl ModuleHost {
         }
         bus.attach(self.log.clone()).await?;
         if let Some(relay) = bus.relay(self.log.clone()) {
-            let (shutdown, failed) = (self.tasks.stop_relay.clone(), failed.clone());
+            let (shutdown, guard) = (self.tasks.stop_relay.clone(), failed.clone().drop_guard());
             let relayed = watch::Sender::new(0);
             self.tasks.relayed = Some(relayed.subscribe());
             self.tasks.relay.spawn(async move {
-                if let Err(error) = crate::relay::run(name, relay, relayed, shutdown).await {
-                    tracing::error!(module = name, %error, "the relay has stopped");
-                    failed.cancel();
+                match crate::relay::run(name, relay, relayed, shutdown).await {
+                    Ok(()) => drop(guard.disarm()),
+                    Err(error) => tracing::error!(module = name, %error, "the relay has stopped"),
                 }
             });
         }
@@ -212,11 +222,11 @@ impl ModuleHost {
                 cursor,
                 shutdown: self.tasks.stop_reading.clone(),
             };
-            let (module, failed) = (self.definition.name(), failed.clone());
+            let (module, guard) = (self.definition.name(), failed.clone().drop_guard());
             self.tasks.readers.spawn(async move {
-                if let Err(error) = reader.run().await {
-                    tracing::error!(module, %error, "a log cannot be read any further");
-                    failed.cancel();
+                match reader.run().await {
+                    Ok(()) => drop(guard.disarm()),
+                    Err(error) => tracing::error!(module, %error, "a log cannot be read any further"),
                 }
             });
         }
@@ -286,6 +296,11 @@ impl ModuleHost {
         bus.serve(service, handler).await
     }
 
+    /// Requests that wait for something to happen are answered now.
+    pub(crate) fn end_waits(&self) {
+        self.changes.close();
+    }
+
     /// No more deliveries and requests are taken; what is under way is finished.
     pub(crate) async fn stop_intake(&mut self) {
         if let Some(service) = self.tasks.service.take() {
@@ -301,6 +316,13 @@ impl ModuleHost {
         stopped(&self.tasks.effects).await;
         self.tasks.stop_writing.cancel();
         stopped(&self.tasks.writer).await;
+    }
+
+    /// After the time to drain: nothing more begins, and the writer gets a moment to commit what it holds.
+    pub(crate) async fn cut_short(&mut self) {
+        self.tasks.stop_effects.cancel();
+        self.tasks.stop_writing.cancel();
+        let _ = tokio::time::timeout(LAST_COMMIT_WAIT, stopped(&self.tasks.writer)).await;
     }
 
     /// The log is relayed to its end if that takes no longer than a moment; else the next start goes on.

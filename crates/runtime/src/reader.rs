@@ -88,10 +88,17 @@ impl ReaderTask {
         };
         let mut seen = self.cursor.clone();
         loop {
-            let batch = match tokio::time::timeout(IDLE_FLUSH, reader.next(MESSAGES_PER_BATCH)).await {
-                Ok(Ok(batch)) => Some(batch),
-                Ok(Err(error)) => return Interrupted::Bus(error),
-                Err(_) => None,
+            let next = reader.next(MESSAGES_PER_BATCH);
+            // Only what was skipped has to be flushed; without it the wait is not cut, because the reader may be in the
+            // middle of opening its stream again.
+            let batch = if seen.position > self.cursor.position {
+                tokio::time::timeout(IDLE_FLUSH, next).await.ok()
+            } else {
+                Some(next.await)
+            };
+            let batch = match batch.transpose() {
+                Ok(batch) => batch,
+                Err(error) => return Interrupted::Bus(error),
             };
             let work = self.work(batch.as_ref(), &mut seen);
             if work.is_empty() {

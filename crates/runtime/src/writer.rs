@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, Work};
@@ -22,7 +22,7 @@ pub(crate) struct WriterTask {
     pub(crate) log: Arc<ModuleLog>,
     pub(crate) effects: EffectInbox,
     /// The end of the inbox, for those who wait for a change.
-    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) changes: Changes,
     pub(crate) leading: watch::Sender<bool>,
     /// When expired secrets were last removed: along with a batch, because nobody waits for it.
     pub(crate) swept: Option<Instant>,
@@ -38,7 +38,7 @@ impl WriterTask {
     /// # Errors
     /// When this writer must not write any more.
     pub(crate) async fn run(mut self) -> Result<(), ExecutorError> {
-        self.leading.send_replace(true);
+        let leading = Leading::new(self.leading.clone());
         let mut draining = false;
         let outcome = loop {
             let (now, next_timer) = (self.clock.now(), self.executor.next_timer().filter(|_| !draining));
@@ -62,7 +62,7 @@ impl WriterTask {
                 break Err(error);
             }
         };
-        self.leading.send_replace(false);
+        drop(leading);
         match outcome {
             Ok(()) => {
                 // Everything taken is committed; without the note the next start only takes more care than it had to.
@@ -105,7 +105,7 @@ impl WriterTask {
     fn tell(&self, replies: Vec<(usize, Option<oneshot::Sender<Vec<Done>>>)>, result: BatchResult) {
         let head = self.executor.writer().head();
         self.log.push(result.log, head.outbox_end);
-        self.changes.send_replace(head.inbox_end);
+        self.changes.tell(head.inbox_end);
         self.effects.push(result.effects);
         let mut done = result.done.into_iter();
         for (count, reply) in replies {
@@ -135,6 +135,48 @@ impl WriterTask {
             let position = cursor.position as f64;
             metrics::gauge!("pangaea_cursor", "module" => module, "source" => cursor.source.clone()).set(position);
         }
+    }
+}
+
+/// Wakes those who wait for a commit. Closing it at the drain ends their waits, so that an event stream or a
+/// `Prefer: wait` does not hold the stop up.
+#[derive(Clone)]
+pub(crate) struct Changes(Arc<Mutex<Option<watch::Sender<u64>>>>);
+
+// === impl Changes ===
+
+impl Changes {
+    pub(crate) fn new(inbox_end: u64) -> (Self, watch::Receiver<u64>) {
+        let (sender, receiver) = watch::channel(inbox_end);
+        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
+    }
+
+    pub(crate) fn close(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn tell(&self, inbox_end: u64) {
+        if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            sender.send_replace(inbox_end);
+        }
+    }
+}
+
+/// Says that the writer leads, for as long as this lives: a writer that panics leads no more either.
+struct Leading(watch::Sender<bool>);
+
+// === impl Leading ===
+
+impl Leading {
+    fn new(leading: watch::Sender<bool>) -> Self {
+        leading.send_replace(true);
+        Self(leading)
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Output {
 // === impl Process ===
 
 impl Process {
-    /// `folder` is the working directory, and where the log is.
+    /// `folder` is the working directory, and where the log is; see [`Process::work_in`].
     pub fn new(name: &str, program: &Path, folder: &Path) -> Self {
         Self {
             name: name.to_owned(),
@@ -58,6 +58,12 @@ impl Process {
 
     pub fn envs(&mut self, env: &[(String, String)]) -> &mut Self {
         self.env.extend_from_slice(env);
+        self
+    }
+
+    /// Gives it another working directory; the log stays where it is.
+    pub fn work_in(&mut self, folder: &Path) -> &mut Self {
+        self.folder = folder.to_owned();
         self
     }
 
@@ -106,7 +112,7 @@ impl Process {
     pub async fn run(mut self, within: Duration) -> Result<Output> {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let number = RUNS.fetch_add(1, Ordering::Relaxed);
-        let path = |stream: &str| self.folder.join(format!("{}-{number}.{stream}", self.name));
+        let path = |stream: &str| self.log.with_file_name(format!("{}-{number}.{stream}", self.name));
         let (stdout, stderr) = (path("stdout"), path("stderr"));
         let mut command = self.command();
         command.stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
@@ -157,14 +163,23 @@ impl Process {
     /// # Errors
     /// When it does not run or does not end `within`, with the end of its log.
     pub async fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
-        let Some(id) = self.id() else { bail!("{} does not run", self.name) };
-        let sent = Command::new("kill").args(["-s", "TERM", &id.to_string()]).status().context("kill")?;
-        if !sent.success() {
-            bail!("SIGTERM could not be sent to {}", self.name);
-        }
+        self.signal("TERM")?;
         let what = format!("the end of {} after SIGTERM", self.name);
         let ended = eventually(&what, within, async || self.ended()).await;
         ended.with_context(|| format!("its log ends:\n{}", self.log_tail()))
+    }
+
+    /// Sends a signal by its name without `SIG`, e.g. `STOP`.
+    ///
+    /// # Errors
+    /// When it does not run, or the system refuses.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let Some(id) = self.id() else { bail!("{} does not run", self.name) };
+        let sent = Command::new("kill").args(["-s", name, &id.to_string()]).status().context("kill")?;
+        if !sent.success() {
+            bail!("SIG{name} could not be sent to {}", self.name);
+        }
+        Ok(())
     }
 
     /// All it has written, in all its lives.

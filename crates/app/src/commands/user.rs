@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use pangaea_contracts::Role;
-use pangaea_kernel::SystemClock;
+use pangaea_kernel::{Problem, SystemClock};
 use pangaea_runtime::Host;
 use tokio_util::sync::CancellationToken;
 
@@ -30,9 +30,9 @@ pub(crate) struct CreateArgs {
     config: ConfigArgs,
     #[arg(long)]
     email: String,
-    /// Shown to the account's owner only
-    #[arg(long, default_value = "")]
-    name: String,
+    /// Shown to the account's owner only; what stands before the @ when not given
+    #[arg(long)]
+    name: Option<String>,
     #[arg(long, value_parser = parse_role, default_value = "customer")]
     role: Role,
     /// 10 to 128 characters; other users of this machine may see it, so prefer --password-stdin
@@ -66,9 +66,9 @@ pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
         tokio::spawn(async move {
             let created = match started.modules.first() {
                 Some(user) => {
-                    let created =
-                        accounts.create_user(user.edge(), &args.email, &password, &args.name, &[args.role]).await;
-                    created.map_err(|problem| anyhow!("{problem}"))
+                    let name = args.name.as_deref().unwrap_or_else(|| local_part(&args.email));
+                    let created = accounts.create_user(user.edge(), &args.email, &password, name, &[args.role]).await;
+                    created.map_err(|problem| fault(&problem))
                 }
                 None => Err(anyhow!("the user module did not start")),
             };
@@ -82,6 +82,19 @@ pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
     let created = outcome.lock().ok().and_then(|mut outcome| outcome.take()).context("nothing was created")??;
     writeln!(std::io::stdout().lock(), "{created}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// An account must have a name; the module says what is wrong with an address that is none.
+fn local_part(email: &str) -> &str {
+    email.split('@').next().unwrap_or(email)
+}
+
+/// The fields of a problem are the options of this command.
+fn fault(problem: &Problem) -> anyhow::Error {
+    let options =
+        problem.errors.iter().map(|error| format!("--{}: {}", error.pointer.trim_start_matches('/'), error.detail));
+    let options: Vec<String> = options.collect();
+    if options.is_empty() { anyhow!("{problem}") } else { anyhow!("{}", options.join("; ")) }
 }
 
 fn password(args: &CreateArgs) -> Result<String> {

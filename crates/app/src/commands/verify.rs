@@ -7,7 +7,6 @@ mod books;
 mod check;
 mod journals;
 mod ledger;
-mod rows;
 mod settle;
 mod stores;
 #[cfg(test)]

@@ -24,13 +24,11 @@ pub struct TokenVerifier {
     clock: Arc<dyn Clock>,
     ask: AskForKey,
     keys: Arc<Mutex<Keys>>,
+    /// When an unknown key was last looked up, once a second at most: made-up tokens do not reach the database.
+    looked_up_at: Arc<tokio::sync::Mutex<Option<Timestamp>>>,
 }
 
-#[derive(Default)]
-struct Keys {
-    known: HashMap<String, Key>,
-    looked_up_at: Option<Timestamp>,
-}
+type Keys = HashMap<String, Key>;
 
 struct Key {
     public_key: Vec<u8>,
@@ -42,7 +40,13 @@ struct Key {
 impl TokenVerifier {
     /// A verifier that knows what the database holds and asks nobody.
     pub fn new(database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self { database, clock, ask: Arc::new(|_| Box::pin(async { None })), keys: Arc::default() }
+        Self {
+            database,
+            clock,
+            ask: Arc::new(|_| Box::pin(async { None })),
+            keys: Arc::default(),
+            looked_up_at: Arc::default(),
+        }
     }
 
     #[must_use]
@@ -54,10 +58,17 @@ impl TokenVerifier {
     /// A 401 that says what is wrong with the token, or a 503 while the database is away.
     pub async fn verify(&self, token: &str) -> Result<Claims, Problem> {
         let mut checked = self.check(token);
-        if let Err(JwtError::UnknownKey(key_id)) = &checked
-            && self.may_look_up()
-        {
+        if let Err(JwtError::UnknownKey(key_id)) = &checked {
             let key_id = key_id.clone();
+            // One looks up; those who came meanwhile wait for what it finds.
+            let mut looked_up_at = self.looked_up_at.lock().await;
+            checked = self.check(token);
+            let now = self.clock.now();
+            let due = looked_up_at.is_none_or(|last| now.millis_since(last) >= UNKNOWN_FOR_MS);
+            if !matches!(checked, Err(JwtError::UnknownKey(_))) || !due {
+                return checked.map_err(|error| Problem::new(ProblemKind::Unauthenticated, error.to_string()));
+            }
+            *looked_up_at = Some(now);
             self.load().await.map_err(|error| {
                 tracing::warn!(%error, "token keys cannot be read");
                 Problem::new(ProblemKind::Unavailable, "the token cannot be checked at the moment").with_retry_after(1)
@@ -74,20 +85,8 @@ impl TokenVerifier {
         let now = self.clock.now();
         decode(token, now, |key_id| {
             let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-            keys.known.get(key_id).filter(|key| key.not_after > now).map(|key| key.public_key.clone())
+            keys.get(key_id).filter(|key| key.not_after > now).map(|key| key.public_key.clone())
         })
-    }
-
-    /// Unknown keys are looked up once a second at most, so that made-up tokens do not reach the database.
-    fn may_look_up(&self) -> bool {
-        let now = self.clock.now();
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let due =
-            keys.looked_up_at.is_none_or(|last| now.millis_since(last) >= UNKNOWN_FOR_MS) || keys.known.is_empty();
-        if due {
-            keys.looked_up_at = Some(now);
-        }
-        due
     }
 
     /// For a token that came before its key's event did. The key is kept in memory only: the event brings it for good.
@@ -95,19 +94,22 @@ impl TokenVerifier {
         let Some(published) = (self.ask)(TokenKeyRequest { key_id }).await else { return false };
         let Ok(public_key) = from_base64url(&published.public_key) else { return false };
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.known.insert(published.key_id, Key { public_key, not_after: published.not_after });
+        keys.insert(published.key_id, Key { public_key, not_after: published.not_after });
         true
     }
 
     async fn load(&self) -> Result<(), pangaea_journal::JournalError> {
         let sql =
             format!("SELECT key_id, public_key, not_after FROM token_key ORDER BY not_after DESC LIMIT {KEYS_MAX}");
-        let mut known = HashMap::new();
+        let mut known = Vec::new();
         for row in self.database.fetch(Statement::new(sql)).await? {
             let public_key = from_base64url(&row.get::<String>(1)?).unwrap_or_default();
-            known.insert(row.get(0)?, Key { public_key, not_after: row.get(2)? });
+            known.push((row.get::<String>(0)?, Key { public_key, not_after: row.get(2)? }));
         }
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).known = known;
+        let now = self.clock.now();
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.retain(|_, key| key.not_after > now);
+        keys.extend(known);
         Ok(())
     }
 }

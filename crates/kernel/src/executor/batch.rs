@@ -15,9 +15,40 @@ use crate::{Answer, Failure, Input, InputKind, Keys, Problem, ProblemKind};
 
 /// Why a batch did not commit.
 pub(super) enum Abort {
+    /// The transaction did not even begin: nothing of the batch is to blame.
+    Unready(JournalError),
     Journal(JournalError),
     /// An input failed by itself.
     Poison(String),
+}
+
+// === impl Abort ===
+
+impl Abort {
+    /// Whether one input is to blame: then each runs alone, so that the others go on.
+    pub(super) fn is_an_inputs_own(&self) -> bool {
+        match self {
+            Self::Unready(_) => false,
+            Self::Poison(_) => true,
+            Self::Journal(error) => {
+                matches!(error, JournalError::Constraint(_) | JournalError::Decode(_) | JournalError::Statement(_))
+            }
+        }
+    }
+
+    pub(super) fn into_reason(self) -> String {
+        match self {
+            Self::Poison(reason) => reason,
+            Self::Unready(error) | Self::Journal(error) => error.to_string(),
+        }
+    }
+
+    pub(super) fn into_error(self) -> JournalError {
+        match self {
+            Self::Unready(error) | Self::Journal(error) => error,
+            Self::Poison(reason) => JournalError::Decode(reason),
+        }
+    }
 }
 
 /// What is gathered while a batch runs, and dropped when it does not commit.
@@ -29,6 +60,7 @@ pub(super) struct Batch {
     pub(super) cursors: BTreeMap<String, CursorRow>,
     pub(super) parked: Vec<String>,
     pub(super) answers: HashMap<String, (String, Answer)>,
+    pub(super) attempts_ended: Vec<String>,
     pub(super) timers_changed: HashSet<(String, String)>,
     pub(super) next_timer: Option<Timestamp>,
     pub(super) timers_fired: u32,
@@ -85,7 +117,11 @@ impl Executor {
         for one in work {
             let Work::Input(input) = one else { continue };
             if let Some(wants) = self.cx.definition.handler(&input.subject).and_then(|handler| handler.wants.clone()) {
-                wants(&input.payload, &mut keys);
+                // What it would have named is read when the handler asks for it; a real fault shows there again.
+                let named = std::panic::catch_unwind(AssertUnwindSafe(|| wants(&input.payload, &mut keys)));
+                if let Err(panic) = named {
+                    tracing::error!(subject = %input.subject, panic = panic_text(&*panic), "naming rows ahead panicked");
+                }
             }
         }
         Ok(keys.load(&mut self.cx.writer).await?)
@@ -110,7 +146,7 @@ impl Executor {
     }
 
     /// `None` when the range follows this module's cursor for the source.
-    fn follows(&self, batch: &Batch, source: &str, log_id: &str, after: u64, position: u64) -> Option<Done> {
+    pub(super) fn follows(&self, batch: &Batch, source: &str, log_id: &str, after: u64, position: u64) -> Option<Done> {
         let Some(cursor) = batch.cursors.get(source).or_else(|| self.state.cursors.get(source)) else {
             return (after > 0).then_some(Done::Gap { expected_after: 0 });
         };
@@ -217,8 +253,14 @@ impl Executor {
             InputKind::Timer | InputKind::Settings => {}
         }
         if parked && input.kind != InputKind::Settings {
-            let letter =
-                self.dead_letter(input, DeadLetterState::Parked, "waits behind a dead letter of its key", 0, now)?;
+            let letter = self.dead_letter(
+                batch,
+                input,
+                DeadLetterState::Parked,
+                "waits behind a dead letter of its key",
+                0,
+                now,
+            )?;
             self.cx.writer.write_dead_letter(letter);
             batch.parked.push(input.key.clone());
             return Ok(Some(Done::Dead));
@@ -237,7 +279,8 @@ impl Executor {
         let Some(run) = self.cx.definition.handler(&input.subject).map(|handler| handler.run.clone()) else {
             return Err(Failure::poison(format!("there is no handler for {}", input.subject)));
         };
-        let outcome = AssertUnwindSafe(run(&mut self.cx, &input.payload)).catch_unwind().await;
+        let (cx, payload) = (&mut self.cx, &input.payload);
+        let outcome = AssertUnwindSafe(async move { run(cx, payload).await }).catch_unwind().await;
         let answer =
             outcome.map_err(|panic| Failure::poison(format!("the handler panicked: {}", panic_text(&*panic))))??;
         match self.cx.outputs.fault.take() {
@@ -277,8 +320,9 @@ impl Executor {
         if let (Some(fingerprint), Some(answer)) = (&fingerprint, &answer) {
             batch.answers.insert(input.id.clone(), (fingerprint.clone(), answer.clone()));
         }
-        if self.careful_left > 0 {
+        if self.attempted.contains(&input.id) {
             self.cx.writer.end_attempts(&input.id);
+            batch.attempts_ended.push(input.id.clone());
         }
         let source = match &input.kind {
             InputKind::Delivery { source, position, .. } => Some((source.clone(), *position)),

@@ -26,8 +26,7 @@ impl Executor {
         );
         match self.bury_in_transaction(input, reason, attempts, now).await {
             Ok(result) => Ok(result),
-            Err(Abort::Journal(error)) => Err(self.give_back(error).await),
-            Err(Abort::Poison(reason)) => Err(self.give_back(JournalError::Decode(reason)).await),
+            Err(abort) => Err(self.give_back(abort.into_error()).await),
         }
     }
 
@@ -38,7 +37,7 @@ impl Executor {
         attempts: u32,
         now: Timestamp,
     ) -> Result<BatchResult, Abort> {
-        self.cx.writer.begin().await?;
+        self.cx.writer.begin().await.map_err(Abort::Unready)?;
         let mut batch = Batch { next_timer: self.state.next_timer, ..Batch::default() };
         match &input.kind {
             InputKind::Delivery { source, log_id, position, .. } => {
@@ -58,12 +57,13 @@ impl Executor {
                 "this request could not be handled; it has been logged",
             )))
         } else {
-            let letter = self.dead_letter(input, DeadLetterState::Dead, reason, attempts, now)?;
+            let letter = self.dead_letter(&batch, input, DeadLetterState::Dead, reason, attempts, now)?;
             self.cx.writer.write_dead_letter(letter);
             batch.parked.push(input.key.clone());
             Done::Dead
         };
         self.cx.writer.end_attempts(&input.id);
+        batch.attempts_ended.push(input.id.clone());
         batch.done.push(done);
         let log = self.cx.writer.commit().await?.into_iter().map(Arc::new).collect();
         Ok(self.committed(batch, log))
@@ -71,6 +71,7 @@ impl Executor {
 
     pub(super) fn dead_letter(
         &self,
+        batch: &Batch,
         input: &Input,
         state: DeadLetterState,
         error: &str,
@@ -81,7 +82,7 @@ impl Executor {
         let cause: String = error.chars().filter(|character| !character.is_ascii_digit()).collect();
         Ok(DeadLetterRow {
             id: input.id.clone(),
-            position: self.cx.writer.next_inbox_position(),
+            position: self.state.letters_end + batch.parked.len() as u64 + 1,
             state,
             subject: input.subject.clone(),
             key: input.key.clone(),

@@ -1,7 +1,7 @@
 mod batch;
 mod burial;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use pangaea_contracts::{Envelope, Timestamp};
@@ -33,6 +33,8 @@ pub struct Executor {
     /// Effects whose commit was not told to anybody yet.
     unsent: Vec<EffectRow>,
     careful_left: u32,
+    /// Inputs whose attempt this process has recorded and whose end it has not; at most [`CAREFUL_INPUTS`] and a batch.
+    attempted: HashSet<String>,
     code_version: String,
 }
 
@@ -44,6 +46,8 @@ struct State {
     /// Effects without a result.
     effects: HashMap<String, EffectRow>,
     next_timer: Option<Timestamp>,
+    /// The place of the newest dead letter: letters of a key are redriven in the order in which they died.
+    letters_end: u64,
 }
 
 /// One thing for the writer to do.
@@ -131,8 +135,9 @@ impl BatchResult {
 impl State {
     async fn load(database: &Database) -> Result<Self, JournalError> {
         let cursors = database.cursors().await?.into_iter().map(|row| (row.source.clone(), row)).collect();
-        let mut parked = HashMap::new();
+        let (mut parked, mut letters_end) = (HashMap::new(), 0);
         for letter in database.dead_letters(DEAD_LETTERS_MAX).await? {
+            letters_end = letters_end.max(letter.position);
             *parked.entry(letter.key).or_insert(0) += 1;
         }
         let mut effects: HashMap<String, EffectRow> = HashMap::new();
@@ -143,7 +148,7 @@ impl State {
             after.clone_from(&last.id);
             effects.extend(page.into_iter().map(|row| (row.id.clone(), row)));
         }
-        Ok(Self { cursors, parked, effects, next_timer: database.next_timer().await? })
+        Ok(Self { cursors, parked, effects, next_timer: database.next_timer().await?, letters_end })
     }
 }
 
@@ -170,7 +175,7 @@ impl Executor {
             outputs: Outputs::default(),
         };
         let code_version = code_version.to_owned();
-        Ok(Self { cx, state, stale: false, unsent: Vec::new(), careful_left, code_version })
+        Ok(Self { cx, state, stale: false, unsent: Vec::new(), careful_left, attempted: HashSet::new(), code_version })
     }
 
     pub fn writer(&self) -> &Writer {
@@ -223,11 +228,11 @@ impl Executor {
         }
         match self.attempt(work, now, TIMERS_PER_BATCH).await {
             Ok(result) => Ok(self.with_unsent(result)),
-            Err(Abort::Journal(JournalError::Constraint(_)) | Abort::Poison(_)) => {
+            Err(abort) if abort.is_an_inputs_own() => {
                 self.undo().await?;
                 self.run_singly(work, now, false).await.map(|result| self.with_unsent(result))
             }
-            Err(Abort::Journal(error)) => Err(self.give_back(error).await),
+            Err(abort) => Err(self.give_back(abort.into_error()).await),
         }
     }
 
@@ -282,15 +287,15 @@ impl Executor {
         let work: Vec<Work> = one.into_iter().collect();
         let input = match work.first() {
             Some(Work::Input(input)) => Some(input.clone()),
-            _ => None,
+            Some(_) => None,
+            None => match self.first_timer_due(now).await? {
+                Some(timer) => Some(timer_input(&timer)),
+                None => return Ok(BatchResult::default()),
+            },
         };
         let mut attempts = 0;
         if let (true, Some(input)) = (record, &input) {
-            let noted = self.cx.writer.record_attempt(&input.id).await;
-            attempts = match noted {
-                Ok(attempts) => attempts - 1,
-                Err(error) => return Err(self.give_back(error).await),
-            };
+            attempts = self.note_attempt(input).await?;
             if attempts >= ATTEMPTS_MAX {
                 let reason = "the process was killed each time while this input ran";
                 return self.bury(input, reason, attempts, now).await;
@@ -300,22 +305,46 @@ impl Executor {
             attempts += 1;
             let reason = match self.attempt(&work, now, usize::from(work.is_empty())).await {
                 Ok(result) => return Ok(result),
-                Err(Abort::Journal(JournalError::Constraint(reason)) | Abort::Poison(reason)) => reason,
-                Err(Abort::Journal(error)) => return Err(self.give_back(error).await),
+                Err(abort) if abort.is_an_inputs_own() => abort.into_reason(),
+                Err(abort) => return Err(self.give_back(abort.into_error()).await),
             };
             self.undo().await?;
-            if attempts < ATTEMPTS_MAX {
-                continue;
+            match &input {
+                Some(input) if attempts >= ATTEMPTS_MAX => return self.bury(input, &reason, attempts, now).await,
+                Some(_) => {}
+                // Not an input: a cursor, a try, a sweep. It cannot be put aside, so it is tried again until it works.
+                None => return Err(ExecutorError::Transient(JournalError::Statement(reason))),
             }
-            let dying = match &input {
-                Some(input) => input.clone(),
-                None => match self.first_timer_due(now).await? {
-                    Some(timer) => timer_input(&timer),
-                    None => return Ok(BatchResult::default()),
-                },
-            };
-            return self.bury(&dying, &reason, attempts, now).await;
         }
+    }
+
+    /// Tries of an input before this one, this process's own first try recorded. What will not reach its handler, or was
+    /// recorded by this process already, is not charged: only a death of the process is.
+    async fn note_attempt(&mut self, input: &Input) -> Result<u32, ExecutorError> {
+        if self.attempted.contains(&input.id) || !self.reaches_its_handler(input).await? {
+            return Ok(0);
+        }
+        match self.cx.writer.record_attempt(&input.id).await {
+            Ok(attempts) => {
+                self.attempted.insert(input.id.clone());
+                Ok(attempts.saturating_sub(1))
+            }
+            Err(error) => Err(self.give_back(error).await),
+        }
+    }
+
+    async fn reaches_its_handler(&mut self, input: &Input) -> Result<bool, ExecutorError> {
+        Ok(match &input.kind {
+            InputKind::Command { .. } => {
+                let database = self.cx.writer.database();
+                !database.is_recorded(&input.id).await.map_err(ExecutorError::Transient)?
+            }
+            InputKind::Delivery { source, log_id, after, position } => {
+                self.follows(&Batch::default(), source, log_id, *after, *position).is_none()
+            }
+            InputKind::EffectResult { effect_id } => self.state.effects.contains_key(effect_id),
+            InputKind::Timer | InputKind::Settings => true,
+        })
     }
 
     async fn first_timer_due(&mut self, now: Timestamp) -> Result<Option<TimerRow>, ExecutorError> {
@@ -325,7 +354,7 @@ impl Executor {
 
     /// One transaction over all of `work`.
     async fn attempt(&mut self, work: &[Work], now: Timestamp, timers_max: usize) -> Result<BatchResult, Abort> {
-        self.cx.writer.begin().await?;
+        self.cx.writer.begin().await.map_err(Abort::Unready)?;
         let mut batch = Batch { next_timer: self.state.next_timer, ..Batch::default() };
         if timers_max > 0 && self.state.next_timer.is_some_and(|due| due <= now) {
             self.fire_timers(&mut batch, now, timers_max).await?;
@@ -353,6 +382,10 @@ impl Executor {
     /// Takes over what the transaction has made true.
     fn committed(&mut self, batch: Batch, log: Vec<Arc<Envelope>>) -> BatchResult {
         self.state.cursors.extend(batch.cursors);
+        for id in &batch.attempts_ended {
+            self.attempted.remove(id);
+        }
+        self.state.letters_end += batch.parked.len() as u64;
         for key in batch.parked {
             *self.state.parked.entry(key).or_insert(0) += 1;
         }

@@ -1,4 +1,4 @@
-use pangaea_contracts::OrderId;
+use pangaea_contracts::{OrderId, PaymentId};
 use pangaea_journal::{Database, JournalError, Row, Statement};
 
 use crate::domain::State;
@@ -10,11 +10,18 @@ const BREACHES_MAX: u32 = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderTotals {
     pub order_id: OrderId,
+    pub payment_id: PaymentId,
     pub state: State,
+    /// As it is stored, so that a comparison names one that is spoilt; `None` where a void came before any authorization.
+    pub currency: Option<String>,
     /// Held, neither captured nor voided.
     pub held: i64,
     pub captured: i64,
     pub refunded: i64,
+    /// Refunds asked for, without a result.
+    pub refund_pending: i64,
+    /// A call, an undoing or the payer is waited for.
+    pub under_way: bool,
 }
 
 /// Checks what must hold in this module's tables at every moment, and says each breach in a sentence.
@@ -34,26 +41,45 @@ pub async fn verify(database: &Database) -> Result<Vec<String>, JournalError> {
     Ok(breaches)
 }
 
-/// What every order's payment has moved, by order id after `after`, at most `limit`.
+/// What the payments of the orders behind `after` (from the first without it) up to and with `until` (to the last without
+/// it) have moved, by order id, at most `limit`.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn totals(database: &Database, after: &str, limit: u32) -> Result<Vec<OrderTotals>, JournalError> {
-    let sql =
-        "SELECT order_id, state, held, captured, refunded FROM payment WHERE order_id > ? ORDER BY order_id LIMIT ?";
-    let rows = database.fetch(Statement::new(sql).bind(after).bind(i64::from(limit))).await?;
+pub async fn totals(
+    database: &Database,
+    after: Option<&OrderId>,
+    until: Option<&OrderId>,
+    limit: u32,
+) -> Result<Vec<OrderTotals>, JournalError> {
+    let mut statement = Statement::new(TOTALS);
+    if let Some(after) = after {
+        statement = statement.and("AND order_id > ?").bind_column(after);
+    }
+    if let Some(until) = until {
+        statement = statement.and("AND order_id <= ?").bind_column(until);
+    }
+    let rows = database.fetch(statement.and("ORDER BY order_id LIMIT ?").bind(i64::from(limit))).await?;
     rows.iter()
         .map(|row| {
             Ok(OrderTotals {
                 order_id: row.get(0)?,
-                state: row.get(1)?,
-                held: row.get(2)?,
-                captured: row.get(3)?,
-                refunded: row.get(4)?,
+                payment_id: row.get(1)?,
+                state: row.get(2)?,
+                currency: row.get(3)?,
+                held: row.get(4)?,
+                captured: row.get(5)?,
+                refunded: row.get(6)?,
+                refund_pending: row.get(7)?,
+                under_way: row.get(8)?,
             })
         })
         .collect()
 }
+
+const TOTALS: &str = "SELECT order_id, payment_id, state, currency, held, captured, refunded, refund_pending, \
+    CASE WHEN in_flight IS NOT NULL OR void IN ('cleanup', 'wanted') OR state IN ('processing', 'requires_action') \
+    THEN 1 ELSE 0 END FROM payment WHERE 1 = 1";
 
 type Say = fn(&Row) -> Result<String, JournalError>;
 

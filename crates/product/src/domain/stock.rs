@@ -20,7 +20,7 @@ pub(crate) struct Level {
 
 /// What has become of an order's hold on the stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReservationState {
+pub enum ReservationState {
     /// Units are reserved until a time.
     Open,
     /// Units are sold.

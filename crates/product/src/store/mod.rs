@@ -9,4 +9,4 @@ pub(crate) use rows::{
     CategoryRow, MIGRATIONS, MovementKind, MovementRow, PriceRow, ProductRow, ReservationRow, RestockRow, SkuRow,
     StockRow, WordRow, word_column,
 };
-pub use verify::verify;
+pub use verify::{Reservation, reservations, verify};

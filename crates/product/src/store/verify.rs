@@ -1,12 +1,21 @@
 //! What must be true of the stock, asked of the database as a whole: each check is one statement that finds breaches only.
+//! And what `pangaea verify` compares with the other modules.
 
-use pangaea_contracts::Message;
+use pangaea_contracts::{Message, OrderId};
 use pangaea_journal::{Database, JournalError, Kind, Row, Statement};
 
+use crate::domain::ReservationState;
 use crate::handlers::ReservationTimeout;
 
 /// Breaches told per check, at most; the sentence after the last says that there are more.
 const BREACHES_PER_CHECK_MAX: usize = 100;
+
+/// An order's hold on the stock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    pub order_id: OrderId,
+    pub state: ReservationState,
+}
 
 /// Checks that stock is conserved: what is on hand is the sum of its movements, what is reserved is the sum of the open
 /// reservations, and every open reservation will end. Each check reads one snapshot; rows stay in the database.
@@ -27,6 +36,28 @@ pub async fn verify(database: &Database) -> Result<Vec<String>, JournalError> {
         }
     }
     Ok(breaches)
+}
+
+/// The reservations of the orders behind `after` (from the first without it) up to and with `until` (to the last without
+/// it), by order id, at most `limit`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn reservations(
+    database: &Database,
+    after: Option<&OrderId>,
+    until: Option<&OrderId>,
+    limit: u32,
+) -> Result<Vec<Reservation>, JournalError> {
+    let mut statement = Statement::new("SELECT order_id, state FROM reservation WHERE 1 = 1");
+    if let Some(after) = after {
+        statement = statement.and("AND order_id > ?").bind_column(after);
+    }
+    if let Some(until) = until {
+        statement = statement.and("AND order_id <= ?").bind_column(until);
+    }
+    let rows = database.fetch(statement.and("ORDER BY order_id LIMIT ?").bind(i64::from(limit))).await?;
+    rows.iter().map(|row| Ok(Reservation { order_id: row.get(0)?, state: row.get(1)? })).collect()
 }
 
 type Say = fn(&Row) -> Result<String, JournalError>;

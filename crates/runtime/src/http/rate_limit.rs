@@ -91,12 +91,16 @@ impl RateLimits {
     }
 
     pub(crate) fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        if !self.trusted_proxies.iter().any(|range| range.contains(peer)) {
+        let is_proxy = |address: IpAddr| self.trusted_proxies.iter().any(|range| range.contains(address));
+        if !is_proxy(peer) {
             return peer;
         }
-        // The last entry is the one that the listed proxy itself wrote.
-        let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
-        forwarded.and_then(|list| list.rsplit(',').next()).and_then(|text| text.trim().parse().ok()).unwrap_or(peer)
+        // Every proxy adds the peer it saw, at the end or as a line of its own: the last one that is no proxy is the
+        // client. What stands before it was the client's to make up.
+        let lines: Vec<&str> =
+            headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
+        let entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
+        entries.map_while(|entry| entry.trim().parse().ok()).find(|address| !is_proxy(*address)).unwrap_or(peer)
     }
 }
 
@@ -124,5 +128,24 @@ impl Allowance {
             response.headers_mut().insert("ratelimit", value);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_listed_proxy_says_who_the_client_is() {
+        let mut config = crate::config::Config::load(&Default::default()).unwrap().config.http;
+        config.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        let limits = RateLimits::new(&config);
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", HeaderValue::from_static("6.6.6.6"));
+        headers.append("x-forwarded-for", HeaderValue::from_static("7.7.7.7, 192.0.2.1, 10.0.0.9"));
+        assert_eq!(limits.client_address(ip("203.0.113.5"), &headers), ip("203.0.113.5"));
+        assert_eq!(limits.client_address(ip("10.0.0.1"), &headers), ip("192.0.2.1"));
+        assert_eq!(limits.client_address(ip("10.0.0.1"), &HeaderMap::new()), ip("10.0.0.1"));
     }
 }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use pangaea_kernel::{Problem, ProblemKind};
@@ -12,7 +12,7 @@ use crate::telemetry::trace::TraceContext;
 /// Gives every request a trace context, a span, and its place in the metrics.
 pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let method = request.method().clone();
+    let method = known_method(request.method());
     let route =
         request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let context = TraceContext::of_request(request.headers());
@@ -20,13 +20,13 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::try_from(&traceparent) {
         request.headers_mut().insert("traceparent", value);
     }
-    let span = tracing::info_span!("http", %method, route, trace_id = %context.trace_id());
+    let span = tracing::info_span!("http", method, route, trace_id = %context.trace_id());
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
     span.in_scope(|| tracing::debug!(status, elapsed_ms = elapsed.as_millis() as u64, "answered"));
     metrics::histogram!(
-        "http_server_request_duration_seconds", "http_request_method" => method.to_string(), "http_route" => route,
+        "http_server_request_duration_seconds", "http_request_method" => method, "http_route" => route,
         "http_response_status_code" => status.to_string()
     )
     .record(elapsed.as_secs_f64());
@@ -34,6 +34,12 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert("traceparent", value);
     }
     response
+}
+
+/// A client may make up methods; a label may not grow with them (OpenTelemetry's conventions say `_OTHER`).
+fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
 }
 
 /// Ends a request that takes too long. What it has admitted is still done; waiting that the client asked for is added.

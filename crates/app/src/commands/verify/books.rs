@@ -9,18 +9,29 @@ use anyhow::Result;
 use pangaea_contracts::OrderId;
 use pangaea_journal::Database;
 use pangaea_order::{OrderTotals, State};
+use pangaea_payment::OrderTotals as PaymentTotals;
+use pangaea_product::{Reservation, ReservationState};
 
 use super::check::{Check, grouped};
 use super::ledger::ProviderBooks;
-use super::rows::{self, PAGE, PaymentFacts, Range, ReservationFacts};
 use super::stores::Stores;
+
+/// Rows of one read, at most.
+const PAGE: u32 = 500;
 
 /// Everything known of one order.
 #[derive(Default)]
 struct Facts {
     order: Option<OrderTotals>,
-    payment: Option<PaymentFacts>,
-    reservation: Option<ReservationFacts>,
+    payment: Option<PaymentTotals>,
+    reservation: Option<Reservation>,
+}
+
+/// Orders' ids behind `after` (from the first without it) and up to `until` (to the last without it).
+#[derive(Clone)]
+struct Range {
+    after: Option<OrderId>,
+    until: Option<OrderId>,
 }
 
 struct Books<'a> {
@@ -67,10 +78,7 @@ impl Books<'_> {
             let page = pangaea_order::totals(order, after.as_ref(), PAGE).await?;
             let last = page.last().map(|order| order.order_id.clone());
             let is_last = (page.len() as u64) < u64::from(PAGE);
-            let range = Range {
-                after: after.as_ref().map(ToString::to_string).unwrap_or_default(),
-                until: last.as_ref().filter(|_| !is_last).map(ToString::to_string),
-            };
+            let range = Range { after, until: last.clone().filter(|_| !is_last) };
             for facts in self.gather(page, range).await?.into_values() {
                 self.judge(&facts).await?;
             }
@@ -91,7 +99,8 @@ impl Books<'_> {
         if let Some(database) = self.payment {
             let mut range = range.clone();
             loop {
-                let page = rows::payments(database, &range).await?;
+                let Range { after, until } = &range;
+                let page = pangaea_payment::totals(database, after.as_ref(), until.as_ref(), PAGE).await?;
                 let next = range.behind(page.len(), page.last().map(|payment| &payment.order_id));
                 for payment in page {
                     let facts = all.entry(payment.order_id.clone()).or_default();
@@ -104,7 +113,8 @@ impl Books<'_> {
         if let Some(database) = self.product {
             let mut range = range;
             loop {
-                let page = rows::reservations(database, &range).await?;
+                let Range { after, until } = &range;
+                let page = pangaea_product::reservations(database, after.as_ref(), until.as_ref(), PAGE).await?;
                 let next = range.behind(page.len(), page.last().map(|reservation| &reservation.order_id));
                 for reservation in page {
                     let facts = all.entry(reservation.order_id.clone()).or_default();
@@ -154,7 +164,7 @@ impl Books<'_> {
     }
 
     /// Whether anything depends on what the payment has still to do. Asked first: for most orders the answer saves a read.
-    fn is_suspect(&self, facts: &Facts, payment: &PaymentFacts, open: bool) -> bool {
+    fn is_suspect(&self, facts: &Facts, payment: &PaymentTotals, open: bool) -> bool {
         let cancelled = facts.order.as_ref().is_some_and(|order| order.state == State::Cancelled);
         let unbalanced = cancelled && (payment.held > 0 || payment.captured != payment.refunded);
         unbalanced || self.provider.as_ref().is_some_and(|provider| provider.differs(payment, open))
@@ -166,8 +176,9 @@ impl Books<'_> {
             self.paid.breach(format!("{order_id} has captured {} of {}", captured.amount, total.amount));
         }
         if self.product.is_some() {
-            let state = facts.reservation.as_ref().map_or("none", |reservation| reservation.state.as_str());
-            if state != "committed" {
+            let state = facts.reservation.as_ref().map(|reservation| reservation.state);
+            if state != Some(ReservationState::Committed) {
+                let state = state.map_or_else(|| "none".to_owned(), |state| state.to_string());
                 self.paid.breach(format!("{order_id} is confirmed, but its reservation is {state}"));
             }
         }
@@ -198,8 +209,8 @@ impl Books<'_> {
 
     fn judge_cancelled(&mut self, order: &OrderTotals, facts: &Facts, moving: bool) {
         let order_id = &order.order_id;
-        if let Some(ReservationFacts { state, .. }) = &facts.reservation
-            && (state == "open" || state == "committed")
+        if let Some(Reservation { state, .. }) = &facts.reservation
+            && matches!(state, ReservationState::Open | ReservationState::Committed)
         {
             self.released.breach(format!("{order_id} is cancelled, but its reservation is {state}"));
         }
@@ -208,7 +219,7 @@ impl Books<'_> {
             self.released.breach(format!("{order_id} is cancelled, but {} is held", payment.held));
         }
         if payment.captured != payment.refunded && payment.refund_pending == 0 && !moving {
-            let PaymentFacts { captured, refunded, .. } = payment;
+            let PaymentTotals { captured, refunded, .. } = payment;
             self.agreed.breach(format!("{order_id} is cancelled, but {captured} is captured and {refunded} refunded"));
         }
     }
@@ -221,7 +232,7 @@ impl Books<'_> {
             ));
         }
         if let Some(reservation) = &facts.reservation {
-            let ReservationFacts { order_id, state } = reservation;
+            let Reservation { order_id, state } = reservation;
             self.owned.breach(format!("a reservation ({state}) is of {order_id}, which order does not know"));
         }
     }
@@ -244,6 +255,16 @@ impl Books<'_> {
             checks.extend(provider.into_iter().flat_map(ProviderBooks::checks));
         }
         checks
+    }
+}
+
+// === impl Range ===
+
+impl Range {
+    /// What is left behind a page of so many rows; `None` when that was all.
+    fn behind(&self, rows: usize, last: Option<&OrderId>) -> Option<Self> {
+        let last = last.filter(|_| rows as u64 >= u64::from(PAGE))?;
+        Some(Self { after: Some(last.clone()), until: self.until.clone() })
     }
 }
 

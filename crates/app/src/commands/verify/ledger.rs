@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use pangaea_payment::OrderTotals;
 use pangaea_simulator::{Ledger, LedgerSummary};
 
 use super::check::{Check, grouped};
-use super::rows::PaymentFacts;
 
 /// What the provider did for each payment, and what nobody has claimed yet.
 pub(super) struct ProviderBooks {
@@ -81,14 +81,14 @@ impl ProviderBooks {
     }
 
     /// Whether [`ProviderBooks::claim`] would find a breach, were the payment at rest.
-    pub(super) fn differs(&self, payment: &PaymentFacts, open: bool) -> bool {
+    pub(super) fn differs(&self, payment: &OrderTotals, open: bool) -> bool {
         let booked = self.unclaimed.get(payment.order_id.as_str()).copied().unwrap_or_default();
         (booked.holding > 0 && !open) || !booked.agrees(payment)
     }
 
     /// Compares a payment with the books. `open` says that its order is not settled or a person has to decide; `moving`
     /// that the payment itself has something to do still.
-    pub(super) fn claim(&mut self, payment: &PaymentFacts, open: bool, moving: bool) {
+    pub(super) fn claim(&mut self, payment: &OrderTotals, open: bool, moving: bool) {
         let booked = self.unclaimed.remove(payment.order_id.as_str()).unwrap_or_default();
         let Booked { captured, refunded, holding } = booked;
         if moving {
@@ -127,7 +127,7 @@ impl ProviderBooks {
 
 impl Booked {
     /// A refund that is under way has happened at the provider or has not.
-    fn agrees(&self, payment: &PaymentFacts) -> bool {
+    fn agrees(&self, payment: &OrderTotals) -> bool {
         let refunded = i128::from(payment.refunded);
         let may_be = refunded..=refunded + i128::from(payment.refund_pending);
         self.captured == i128::from(payment.captured) && may_be.contains(&self.refunded)
