@@ -56,6 +56,7 @@ async fn a_server_that_comes_late_and_goes_away_is_waited_for() -> Result<()> {
 }
 
 /// A database of this test's own, and where its server is.
+#[expect(clippy::disallowed_methods, reason = "where the test's servers are is said by the environment")]
 async fn database() -> Result<(SocketAddr, String)> {
     let url = std::env::var("PANGAEA_TEST_POSTGRES_URL").context(
         "PANGAEA_TEST_POSTGRES_URL is not set; run this test by `cargo xtask test`, which starts PostgreSQL",

@@ -69,12 +69,15 @@ impl From<sqlx::Error> for JournalError {
                 if refused {
                     return Self::Constraint(database.message().to_owned());
                 }
-                // PostgreSQL classes 08 (connection), 40 (rollback), 53 (resources) and 57 (operator intervention), and
-                // 25P03 (idle in a transaction for too long); SQLite BUSY, LOCKED, FULL, IOERR and CANTOPEN. All pass.
+                // What an operator or the machine has to mend, and no input is to blame for. PostgreSQL classes 08
+                // (connection), 25 (transaction state), 40 (rollback), 53 (resources), 55 (not in the needed state, e.g.
+                // a lock timeout), 57 (operator intervention), 58 (system) and XX (internal); SQLite BUSY, LOCKED, NOMEM,
+                // READONLY, IOERR, FULL, CANTOPEN and PROTOCOL.
                 let code = database.code().unwrap_or_default();
-                let passing = ["08", "40", "53", "57", "25P03"];
+                let passing = ["08", "25", "40", "53", "55", "57", "58", "XX"];
                 let postgres = code.len() == 5 && passing.iter().any(|class| code.starts_with(class));
-                let sqlite = code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14));
+                let sqlite =
+                    code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 10 | 13 | 14 | 15));
                 if postgres || (code.len() != 5 && sqlite) { Self::Unavailable(text) } else { Self::Statement(text) }
             }
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => Self::Decode(text),

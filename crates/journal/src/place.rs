@@ -78,10 +78,20 @@ impl Place {
         let options = options
             .application_name(&format!("pangaea-{module}"))
             .options([("search_path", module)])
+            .options(SESSION_LIMITS)
             .disable_statement_logging();
         Ok(Self::Postgres { options: Box::new(options), schema: module.to_owned() })
     }
 }
+
+/// A client that is gone without a word gives its session, and with it the leader's lock, back within seconds.
+const SESSION_LIMITS: [(&str, &str); 5] = [
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "10000"),
+    ("idle_in_transaction_session_timeout", "10000"),
+];
 
 fn sqlite_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()

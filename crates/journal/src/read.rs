@@ -113,6 +113,16 @@ impl Database {
         rows.iter().map(DeadLetterRow::from_row).collect()
     }
 
+    /// Keys with dead letters: how many each has, and the place of its newest.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn parked_keys(&self) -> Result<Vec<(String, u32, u64)>, JournalError> {
+        let sql = "SELECT key, COUNT(*), MAX(position) FROM dead_letter GROUP BY key";
+        let rows = self.fetch(Statement::new(sql)).await?;
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).collect()
+    }
+
     /// A secret that has not expired at `now`.
     ///
     /// # Errors

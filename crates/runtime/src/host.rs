@@ -97,20 +97,17 @@ impl Host {
             let Some(host) = open_module(&**module, &config, &clock, &bus, &shutdown).await? else { return Ok(()) };
             hosts.push(host);
         }
-        for (host, module) in hosts.iter_mut().zip(&modules) {
-            host.start(&**module, &bus, &failed).await?;
-        }
-        for host in &mut hosts {
-            host.start_reading(&bus, &failed);
+        let drain = Duration::from_millis(config.runtime.drain_timeout_ms);
+        tokio::select! {
+            begun = start_modules(&mut hosts, &modules, &bus, &failed) => begun?,
+            // A database that went away meanwhile would be waited for; a stop is not made to wait for it.
+            () = shutdown.cancelled() => {
+                drain_modules(hosts, &bus, drain).await;
+                return Ok(());
+            }
+            () = failed.cancelled() => return Err(HostError::Failed),
         }
         let handles: Vec<ModuleHandle> = hosts.iter().map(|host| host.handle.clone()).collect();
-        for (host, module) in hosts.iter().zip(&modules) {
-            let name = host.definition.name();
-            module
-                .start(host.handle.edge().clone())
-                .await
-                .map_err(|reason| HostError::Start { module: name, reason })?;
-        }
         let routes = http::api_router(&modules, &handles, &config)?;
         let stop_api = CancellationToken::new();
         let api_task = tokio::spawn(http::serve_api(api, routes, config.http.clone(), stop_api.clone()));
@@ -122,7 +119,6 @@ impl Host {
             () = failed.cancelled() => tracing::error!("stopping, because a part has failed"),
         }
         health.set_draining();
-        let drain = Duration::from_millis(config.runtime.drain_timeout_ms);
         stop_api.cancel();
         hosts.iter().for_each(ModuleHost::end_waits);
         if tokio::time::timeout(drain, api_task).await.is_err() {
@@ -134,6 +130,27 @@ impl Host {
         let _ = operations_task.await;
         if failed.is_cancelled() { Err(HostError::Failed) } else { Ok(()) }
     }
+}
+
+/// Starts every module, then lets them read each other: all co-hosted logs are attached by then.
+async fn start_modules(
+    hosts: &mut [ModuleHost],
+    modules: &[Arc<dyn Module>],
+    bus: &Arc<dyn Bus>,
+    failed: &CancellationToken,
+) -> Result<(), HostError> {
+    for (host, module) in hosts.iter_mut().zip(modules) {
+        host.start(&**module, bus, failed).await?;
+    }
+    for host in hosts.iter_mut() {
+        host.start_reading(bus, failed);
+    }
+    for (host, module) in hosts.iter().zip(modules) {
+        let name = host.definition.name();
+        let begun = module.start(host.handle.edge().clone()).await;
+        begun.map_err(|reason| HostError::Start { module: name, reason })?;
+    }
+    Ok(())
 }
 
 /// Stops in the reverse order of the start, each phase for all modules before the next: one may still wait for another.

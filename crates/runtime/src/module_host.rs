@@ -334,7 +334,8 @@ impl ModuleHost {
         self.tasks.stop_relay.cancel();
         stopped(&self.tasks.relay).await;
         bus.detach(self.definition.name());
-        self.handle.edge.database().close().await;
+        // A read that a dead network holds must not hold the stop.
+        let _ = tokio::time::timeout(LAST_COMMIT_WAIT, self.handle.edge.database().close()).await;
     }
 }
 

@@ -25,7 +25,7 @@ pub struct TokenVerifier {
     ask: AskForKey,
     keys: Arc<Mutex<Keys>>,
     /// When an unknown key was last looked up, once a second at most: made-up tokens do not reach the database.
-    looked_up_at: Arc<tokio::sync::Mutex<Option<Timestamp>>>,
+    looked_up_at: Arc<tokio::sync::Mutex<Option<LookUp>>>,
 }
 
 type Keys = HashMap<String, Key>;
@@ -33,6 +33,21 @@ type Keys = HashMap<String, Key>;
 struct Key {
     public_key: Vec<u8>,
     not_after: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+struct LookUp {
+    at: Timestamp,
+    /// Whether the database answered.
+    completed: bool,
+}
+
+fn refused(error: JwtError) -> Problem {
+    Problem::new(ProblemKind::Unauthenticated, error.to_string())
+}
+
+fn not_now() -> Problem {
+    Problem::new(ProblemKind::Unavailable, "the token cannot be checked at the moment").with_retry_after(1)
 }
 
 // === impl TokenVerifier ===
@@ -64,21 +79,25 @@ impl TokenVerifier {
             let mut looked_up_at = self.looked_up_at.lock().await;
             checked = self.check(token);
             let now = self.clock.now();
-            let due = looked_up_at.is_none_or(|last| now.millis_since(last) >= UNKNOWN_FOR_MS);
-            if !matches!(checked, Err(JwtError::UnknownKey(_))) || !due {
-                return checked.map_err(|error| Problem::new(ProblemKind::Unauthenticated, error.to_string()));
+            let recent = looked_up_at.filter(|last| now.millis_since(last.at) < UNKNOWN_FOR_MS);
+            match recent {
+                _ if !matches!(checked, Err(JwtError::UnknownKey(_))) => return checked.map_err(refused),
+                Some(LookUp { completed: true, .. }) => return checked.map_err(refused),
+                // Nobody could say yet whether the key is good: a 401 would make the client throw its token away.
+                Some(LookUp { completed: false, .. }) => return Err(not_now()),
+                None => *looked_up_at = Some(LookUp { at: now, completed: false }),
             }
-            *looked_up_at = Some(now);
             self.load().await.map_err(|error| {
                 tracing::warn!(%error, "token keys cannot be read");
-                Problem::new(ProblemKind::Unavailable, "the token cannot be checked at the moment").with_retry_after(1)
+                not_now()
             })?;
+            *looked_up_at = Some(LookUp { at: now, completed: true });
             checked = self.check(token);
             if matches!(checked, Err(JwtError::UnknownKey(_))) && self.ask_for(key_id).await {
                 checked = self.check(token);
             }
         }
-        checked.map_err(|error| Problem::new(ProblemKind::Unauthenticated, error.to_string()))
+        checked.map_err(refused)
     }
 
     fn check(&self, token: &str) -> Result<Claims, JwtError> {

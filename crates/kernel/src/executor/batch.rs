@@ -96,7 +96,7 @@ impl Executor {
         let ids: Vec<String> = work
             .iter()
             .filter_map(|one| match one {
-                Work::Input(input) if input.is_command() => Some(input.id.clone()),
+                Work::Input(input) if input.is_command() || input.kind == InputKind::Settings => Some(input.id.clone()),
                 _ => None,
             })
             .collect();
@@ -250,6 +250,8 @@ impl Executor {
                 self.cx.writer.end_effect(effect_id);
                 batch.effects_ended.push(effect_id.clone());
             }
+            // Its commit was answered by nobody, and has happened.
+            InputKind::Settings if batch.answers.contains_key(&input.id) => return Ok(Some(Done::Duplicate)),
             InputKind::Timer | InputKind::Settings => {}
         }
         if parked && input.kind != InputKind::Settings {

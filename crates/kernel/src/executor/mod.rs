@@ -1,6 +1,7 @@
 mod batch;
 mod burial;
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -16,8 +17,6 @@ use crate::{Answer, Cx, Definition, Input, InputKind};
 const ATTEMPTS_MAX: u32 = 3;
 /// After an unclean stop, this many inputs run alone with their attempts recorded: at least one full batch.
 const CAREFUL_INPUTS: u32 = 256;
-/// Dead letters whose keys are known at a start, at most; a module with more needs an operator first.
-const DEAD_LETTERS_MAX: usize = 100_000;
 /// Timers taken into one batch, at most.
 const TIMERS_PER_BATCH: usize = 64;
 
@@ -35,6 +34,8 @@ pub struct Executor {
     careful_left: u32,
     /// Inputs whose attempt this process has recorded and whose end it has not; at most [`CAREFUL_INPUTS`] and a batch.
     attempted: HashSet<String>,
+    /// As last committed: a batch that is undone takes its change of settings with it.
+    settings: Arc<dyn Any + Send + Sync>,
     code_version: String,
 }
 
@@ -136,9 +137,9 @@ impl State {
     async fn load(database: &Database) -> Result<Self, JournalError> {
         let cursors = database.cursors().await?.into_iter().map(|row| (row.source.clone(), row)).collect();
         let (mut parked, mut letters_end) = (HashMap::new(), 0);
-        for letter in database.dead_letters(DEAD_LETTERS_MAX).await? {
-            letters_end = letters_end.max(letter.position);
-            *parked.entry(letter.key).or_insert(0) += 1;
+        for (key, letters, newest) in database.parked_keys().await? {
+            letters_end = newest.max(letters_end);
+            parked.insert(key, letters);
         }
         let mut effects: HashMap<String, EffectRow> = HashMap::new();
         let mut after = String::new();
@@ -166,6 +167,7 @@ impl Executor {
         let stored = SettingsRow::stored(&database).await?;
         let value = stored.unwrap_or_else(|| definition.default_settings().clone());
         let settings = definition.parse_settings(&value).map_err(JournalError::Decode)?;
+        let current = settings.clone();
         let cx = Cx {
             now: writer.head().last_time,
             writer,
@@ -175,7 +177,16 @@ impl Executor {
             outputs: Outputs::default(),
         };
         let code_version = code_version.to_owned();
-        Ok(Self { cx, state, stale: false, unsent: Vec::new(), careful_left, attempted: HashSet::new(), code_version })
+        Ok(Self {
+            cx,
+            state,
+            stale: false,
+            unsent: Vec::new(),
+            careful_left,
+            attempted: HashSet::new(),
+            settings: current,
+            code_version,
+        })
     }
 
     pub fn writer(&self) -> &Writer {
@@ -223,8 +234,10 @@ impl Executor {
         }
         let now = now.max(self.cx.writer.head().last_time);
         if self.careful_left > 0 {
-            self.careful_left = self.careful_left.saturating_sub(work.len().max(1) as u32);
-            return self.run_singly(work, now, true).await.map(|result| self.with_unsent(result));
+            let result = self.run_singly(work, now, true).await?;
+            // Only what went well counts: a database that comes and goes does not use the care up.
+            self.careful_left = self.careful_left.saturating_sub(work.len() as u32 + result.timers_fired);
+            return Ok(self.with_unsent(result));
         }
         match self.attempt(work, now, TIMERS_PER_BATCH).await {
             Ok(result) => Ok(self.with_unsent(result)),
@@ -290,7 +303,12 @@ impl Executor {
             Some(_) => None,
             None => match self.first_timer_due(now).await? {
                 Some(timer) => Some(timer_input(&timer)),
-                None => return Ok(BatchResult::default()),
+                None => {
+                    // The one that was awaited has been cancelled or moved.
+                    let next = self.cx.writer.database().next_timer().await;
+                    self.state.next_timer = next.map_err(ExecutorError::Transient)?;
+                    return Ok(BatchResult::default());
+                }
             },
         };
         let mut attempts = 0;
@@ -354,6 +372,7 @@ impl Executor {
 
     /// One transaction over all of `work`.
     async fn attempt(&mut self, work: &[Work], now: Timestamp, timers_max: usize) -> Result<BatchResult, Abort> {
+        self.cx.settings = self.settings.clone();
         self.cx.writer.begin().await.map_err(Abort::Unready)?;
         let mut batch = Batch { next_timer: self.state.next_timer, ..Batch::default() };
         if timers_max > 0 && self.state.next_timer.is_some_and(|due| due <= now) {
@@ -381,6 +400,7 @@ impl Executor {
 
     /// Takes over what the transaction has made true.
     fn committed(&mut self, batch: Batch, log: Vec<Arc<Envelope>>) -> BatchResult {
+        self.settings = self.cx.settings.clone();
         self.state.cursors.extend(batch.cursors);
         for id in &batch.attempts_ended {
             self.attempted.remove(id);
