@@ -256,3 +256,57 @@ async fn time_never_goes_back() {
     let result = executor.run(&[authorizing(2, 2, 100)], Timestamp::from_millis(1_000)).await.unwrap();
     assert_eq!(result.log[0].time, Timestamp::from_millis(2_000_000));
 }
+
+/// A store in a file that is opened again and again, as a process that is killed does.
+async fn reopened(file: &std::path::Path) -> Executor {
+    let url = format!("sqlite:{}", file.join("{module}.db").display());
+    let options = DatabaseOptions { url, read_connections_max: 2, synchronous_full: false };
+    let database = Database::open("payment", &options).await.unwrap();
+    let definition = Arc::new(definition());
+    let writer = database.writer(definition.all_migrations(), "test").await.unwrap();
+    Executor::new(writer, definition, "test").await.unwrap()
+}
+
+fn folder(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("pangaea-kernel-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn what_was_handled_is_not_blamed_for_later_deaths_of_the_process() {
+    let folder = folder("deaths");
+    let now = Timestamp::from_millis(1);
+    for start in 0..6 {
+        // Dropped without a stop each time: the next start takes care.
+        let mut executor = reopened(&folder).await;
+        let done = executor.run(&[authorizing(1, 1, 100)], now).await.unwrap().done;
+        assert_eq!(done, [if start == 0 { Done::Handled } else { Done::Duplicate }], "start {start}");
+        assert_eq!(executor.dead_letters(), 0);
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn an_input_that_kills_the_process_is_found() {
+    let folder = folder("killer");
+    drop(reopened(&folder).await);
+    for _ in 0..3 {
+        let options = DatabaseOptions {
+            url: format!("sqlite:{}", folder.join("{module}.db").display()),
+            read_connections_max: 1,
+            synchronous_full: false,
+        };
+        let database = Database::open("payment", &options).await.unwrap();
+        let mut writer = database.writer(definition().all_migrations(), "test").await.unwrap();
+        // As far as a process gets that dies while the handler runs.
+        writer.record_attempt("msg_0001").await.unwrap();
+    }
+    let mut executor = reopened(&folder).await;
+    let work = [authorizing(1, 1, 100), authorizing(2, 2, 100)];
+    let done = executor.run(&work, Timestamp::from_millis(1)).await.unwrap().done;
+    assert_eq!(done, [Done::Dead, Done::Handled]);
+    assert_eq!(executor.cursor("order").unwrap().position, 2);
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -24,7 +24,6 @@ mod saga;
 mod settings;
 mod store;
 mod timers;
-mod verify;
 mod views;
 
 use pangaea_contracts::order::{
@@ -37,7 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use domain::State;
 pub use settings::OrderSettings;
-pub use verify::{OrderTotals, totals, verify};
+pub use store::{OrderTotals, totals, verify};
 
 use store::{OrderRow, RefundRow, SkuPrice};
 use timers::{Deadline, RefundDeadline};

@@ -1,5 +1,7 @@
 //! The module's tables, and every SQL text that reads them at the edge.
 
+mod verify;
+
 use pangaea_contracts::order::{Address, Reason};
 use pangaea_contracts::{Currency, Money, OrderId, RefundId, SkuId, Timestamp, UserId};
 use pangaea_journal::{Database, JournalError, Json, Migration, Record, Statement, record, text_column};
@@ -7,6 +9,8 @@ use pangaea_journal::{Database, JournalError, Json, Migration, Record, Statement
 use crate::domain::{Saga, State};
 use crate::placing::Line;
 use crate::refunding::{RefundState, Restocking, ReturnedLine};
+
+pub use verify::{OrderTotals, totals, verify};
 
 pub(crate) const MIGRATIONS: &[Migration] =
     &[Migration { name: "0001_orders", sql: include_str!("../migrations/0001_orders.sql") }];

@@ -26,6 +26,7 @@ mod module_log;
 mod queue;
 mod reader;
 mod relay;
+mod ways;
 mod writer;
 
 pub use host::{Host, HostError, Started};

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pangaea_bus::{Bus, BusError, Cursor, RequestHandler, ServiceHandle, ServiceSpec};
-use pangaea_contracts::user::TokenKeyRequest;
-use pangaea_contracts::{Actor, Kind, Message, Subject, digest_text};
+use pangaea_contracts::{Actor, Kind, Subject, digest_text};
 use pangaea_journal::{Database, DatabaseOptions, JournalError};
-use pangaea_kernel::auth::{AskForKey, TokenVerifier};
-use pangaea_kernel::http::{CommandFuture, Commands, Edge, EdgeParts};
+use pangaea_kernel::auth::TokenVerifier;
+use pangaea_kernel::http::{Edge, EdgeParts};
 use pangaea_kernel::{
-    Answer, Clock, Definition, Done, Executor, Input, InputKind, Module, Problem, ProblemKind, SettingsRow, Work,
-    settings_subject,
+    Answer, Clock, Definition, Executor, Input, InputKind, Module, SettingsRow, Work, settings_subject,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +19,11 @@ use crate::CODE_VERSION;
 use crate::config::Config;
 use crate::effects::{EffectInbox, EffectsTask};
 use crate::module_log::ModuleLog;
-use crate::queue::{Queue, QueueError};
+use crate::queue::Queue;
 use crate::reader::ReaderTask;
+use crate::ways::{LocalCommands, ask_for_key};
 use crate::writer::{Changes, WriterTask};
 
-const KEY_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(1);
 const RELAY_WAIT: Duration = Duration::from_secs(2);
 
@@ -64,11 +62,6 @@ pub struct ModuleHandle {
     edge: Edge,
     queue: Queue,
     leading: watch::Receiver<bool>,
-}
-
-struct LocalCommands {
-    module: &'static str,
-    queue: Queue,
 }
 
 // === impl ModuleHost: building ===
@@ -339,18 +332,6 @@ impl ModuleHost {
     }
 }
 
-/// A module that meets an unknown key asks whoever publishes keys, once, by request/reply.
-fn ask_for_key(bus: Arc<dyn Bus>) -> AskForKey {
-    Arc::new(move |request| {
-        let bus = bus.clone();
-        Box::pin(async move {
-            let payload = serde_json::to_vec(&request).ok()?;
-            let reply = bus.request(TokenKeyRequest::SUBJECT, payload.into(), None, KEY_REQUEST_TIMEOUT).await;
-            serde_json::from_slice(&reply.ok()?).ok()?
-        })
-    })
-}
-
 async fn stopped(tasks: &TaskTracker) {
     tasks.close();
     tasks.wait().await;
@@ -381,34 +362,5 @@ impl ModuleHandle {
 
     pub(crate) fn commands_waiting(&self) -> usize {
         self.queue.commands_waiting()
-    }
-}
-
-// === impl LocalCommands ===
-
-impl Commands for LocalCommands {
-    fn submit(&self, command: Input) -> CommandFuture {
-        let module = self.module;
-        let admitted = self.queue.command(Work::Input(command));
-        Box::pin(async move {
-            let unknown = || {
-                Problem::new(ProblemKind::OutcomeUnknown, "send the same request again with the same Idempotency-Key")
-                    .with_retry_after(1)
-            };
-            let reply = match admitted {
-                Ok(reply) => reply,
-                Err(QueueError::Full) => {
-                    metrics::counter!("pangaea_shed_total", "module" => module).increment(1);
-                    return Err(Problem::new(ProblemKind::Overloaded, "come again a little later").with_retry_after(1));
-                }
-                Err(QueueError::Stopped) => {
-                    return Err(Problem::new(ProblemKind::Unavailable, "this process is stopping").with_retry_after(1));
-                }
-            };
-            match reply.await.ok().and_then(|done| done.into_iter().next()) {
-                Some(Done::Answered(answer)) => Ok(answer),
-                _ => Err(unknown()),
-            }
-        })
     }
 }

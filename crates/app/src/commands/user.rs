@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use pangaea_contracts::Role;
 use pangaea_kernel::{Problem, SystemClock};
 use pangaea_runtime::Host;
+use pangaea_runtime::config::BusKind;
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgs;
@@ -53,6 +54,7 @@ pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
     let mut config = args.config.load()?.config;
     // The user module by itself: on a bus of its own, on any free port, with the operator's database.
     config.runtime.modules = vec!["user".to_owned()];
+    config.bus.kind = BusKind::Memory;
     config.http.listen = ([127, 0, 0, 1], 0).into();
     config.operations.listen = ([127, 0, 0, 1], 0).into();
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: true };
