@@ -147,10 +147,10 @@ impl ModuleHost {
 // === impl ModuleHost: running ===
 
 impl ModuleHost {
+    /// Starts the writer and the effects, admits changed settings and seeds, and shows the log to the bus.
+    ///
     /// Every task holds a guard that ends the process when the task ends by itself, by an error or a panic: a part that is
     /// silently gone would leave a process that looks ready.
-    ///
-    /// Starts the writer and the effects, admits changed settings and seeds, and shows the log to the bus.
     ///
     /// # Errors
     /// When the bus refuses the log or the service.

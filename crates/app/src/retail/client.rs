@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -22,7 +21,6 @@ use super::answer::{Answer, Failure, Raw, with_causes};
 pub(crate) const WAIT_S: u64 = 30;
 /// One try, the wait included.
 const TRY_TIMEOUT: Duration = Duration::from_secs(WAIT_S + 15);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// All tries of one request together; no new try begins after it.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(180);
 const TRIES_MAX: u32 = 12;
@@ -68,18 +66,7 @@ impl Client {
     /// # Errors
     /// The address is not an `http://` URL, nobody answers there, or the sign-in is refused.
     pub(crate) async fn sign_in(args: &StoreArgs, in_flight_max: usize) -> Result<Self> {
-        let base = args.url.trim_end_matches('/').to_owned();
-        let uri: Uri = base.parse().with_context(|| format!("--url {base:?} is not a URL"))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            bail!("--url {base:?} must look like http://host:port (TLS is left to a proxy beside the client)");
-        }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let http = HttpClient::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(in_flight_max)
-            .build(connector);
+        let (base, http) = args.connection(in_flight_max)?;
         let (email, password) = (args.email.clone(), args.password.clone());
         let client = Self { http, base, email, password, token: Mutex::new(None) };
         client.token(true).await.map_err(|failure| {

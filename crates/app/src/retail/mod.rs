@@ -26,6 +26,20 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use http_body_util::Full;
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type HttpClient = Client<HttpConnector, Full<Bytes>>;
+
 /// Where the store is and who speaks to it; shared by both commands.
 #[derive(clap::Args, Clone)]
 pub(crate) struct StoreArgs {
@@ -38,4 +52,28 @@ pub(crate) struct StoreArgs {
     /// Password of that account
     #[arg(long, value_name = "PASSWORD", default_value = "demo-staff-password")]
     pub(crate) password: String,
+}
+
+// === impl StoreArgs ===
+
+impl StoreArgs {
+    /// The store's address without a trailing `/`, and a client that keeps at most `connections_max` idle connections.
+    ///
+    /// # Errors
+    /// The address is not an `http://` URL.
+    pub(crate) fn connection(&self, connections_max: usize) -> Result<(String, HttpClient)> {
+        let base = self.url.trim_end_matches('/').to_owned();
+        let uri: Uri = base.parse().with_context(|| format!("--url {base:?} is not a URL"))?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            bail!("--url {base:?} must look like http://host:port (TLS is left to a proxy beside the client)");
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let http = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(connections_max)
+            .build(connector);
+        Ok((base, http))
+    }
 }

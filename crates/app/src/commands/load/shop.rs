@@ -3,21 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::retail::StoreArgs;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TRY_TIMEOUT: Duration = Duration::from_secs(35);
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Access tokens live ten minutes.
@@ -68,18 +66,7 @@ impl Shop {
     /// # Errors
     /// The address is not an `http://` URL, nobody answers there, or the sign-in is refused.
     pub(crate) async fn sign_in(args: &StoreArgs, connections_max: u32) -> Result<Self> {
-        let base = args.url.trim_end_matches('/').to_owned();
-        let uri: Uri = base.parse().with_context(|| format!("--url {base:?} is not a URL"))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            bail!("--url {base:?} must look like http://host:port (TLS is left to a proxy beside the client)");
-        }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(connections_max as usize)
-            .build(connector);
+        let (base, http) = args.connection(connections_max as usize)?;
         let mut inner = Inner {
             http,
             connections: Semaphore::new(connections_max as usize),
