@@ -15,6 +15,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = commands::Cli::parse();
+    #[expect(clippy::disallowed_methods, reason = "faults are no configuration: shipped builds refuse the variable")]
+    let faults = std::env::var_os(pangaea_faults::VARIABLE);
+    if let Err(reason) = pangaea_faults::refuse(faults.as_deref()) {
+        eprintln!("error: {reason}");
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

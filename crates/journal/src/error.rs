@@ -91,3 +91,10 @@ impl From<sqlx::Error> for JournalError {
         }
     }
 }
+
+/// A failpoint stands where a connection can break.
+impl From<pangaea_faults::Injected> for JournalError {
+    fn from(injected: pangaea_faults::Injected) -> Self {
+        Self::Unavailable(injected.to_string())
+    }
+}

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pangaea_faults::{Failpoint, reach};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -173,9 +174,11 @@ impl Place {
     /// A connection for the writer. On PostgreSQL it holds the advisory lock that elects the leader.
     pub(crate) async fn connect_to_write(&self) -> Result<Connection, JournalError> {
         let mut connection = self.connect().await?;
+        reach(Failpoint::LeaseBefore).await?;
         if let Self::Postgres { schema, .. } = self {
             take_advisory_lock(&mut connection, schema).await?;
         }
+        reach(Failpoint::LeaseAfter).await?;
         Ok(connection)
     }
 

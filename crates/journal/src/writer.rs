@@ -1,4 +1,5 @@
 use pangaea_contracts::{Envelope, digest_text};
+use pangaea_faults::{Failpoint, reach};
 
 use crate::connection::Connection;
 use crate::head::SELECT_HEAD;
@@ -181,17 +182,23 @@ impl Writer {
     async fn write_and_commit(&mut self, mut statements: Vec<Statement>) -> Result<(), JournalError> {
         let kind = self.database.kind();
         let connection = self.connection()?;
-        let committed = match kind {
-            Kind::Sqlite => {
-                statements.push(Statement::new("COMMIT"));
-                connection.execute_all(&statements).await
-            }
-            Kind::Postgres => {
-                connection.execute_all(&statements).await?;
-                connection.raw("COMMIT").await.map(drop)
-            }
+        reach(Failpoint::OutboxBefore).await?;
+        // With faults the two are apart on SQLite as well, so that something can happen between them.
+        let in_one_call = kind == Kind::Sqlite && !pangaea_faults::is_active();
+        let committed = if in_one_call {
+            statements.push(Statement::new("COMMIT"));
+            connection.execute_all(&statements).await
+        } else {
+            connection.execute_all(&statements).await?;
+            reach(Failpoint::OutboxAfter).await?;
+            reach(Failpoint::CommitBefore).await?;
+            connection.raw("COMMIT").await.map(drop)
         };
-        committed.map_err(|error| match error {
+        let answered = match committed {
+            Ok(()) => reach(Failpoint::CommitAfter).await.map_err(JournalError::from),
+            Err(error) => Err(error),
+        };
+        answered.map_err(|error| match error {
             JournalError::Unavailable(reason) => JournalError::CommitUnknown(reason),
             other => other,
         })

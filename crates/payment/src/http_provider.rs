@@ -10,6 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use pangaea_contracts::Money;
 use pangaea_contracts::order::Reason;
+use pangaea_faults::{Failpoint, Injected, reach};
 use pangaea_kernel::{Outcome, TryError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -142,12 +143,17 @@ impl HttpProvider {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, TryError> {
         let _place = self.places.acquire().await.map_err(|error| TryError::NotDone(error.to_string()))?;
-        let response = self.client.request(request).await.map_err(|error| {
+        reach(Failpoint::ProviderCallBefore).await.map_err(|injected| TryError::NotDone(injected.to_string()))?;
+        let response = self.client.request(request).await;
+        reach(Failpoint::ProviderCallAfter).await.map_err(lost)?;
+        let response = response.map_err(|error| {
             let text = format!("{error}: {}", root_cause(&error));
             if error.is_connect() { TryError::NotDone(text) } else { TryError::Unknown(text) }
         })?;
         let (parts, body) = response.into_parts();
+        reach(Failpoint::ProviderReplyBefore).await.map_err(lost)?;
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        reach(Failpoint::ProviderReplyAfter).await.map_err(lost)?;
         let body =
             body.map_err(|error| TryError::Unknown(format!("the answer could not be read: {error}")))?.to_bytes();
         Ok(Reply { status: parts.status, body })
@@ -206,6 +212,10 @@ impl Provider for HttpProvider {
 fn path_part(text: &str) -> Result<&str, TryError> {
     let sound = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     if sound { Ok(text) } else { Err(TryError::NotDone(format!("{text:?} cannot stand in a path"))) }
+}
+
+fn lost(injected: Injected) -> TryError {
+    TryError::Unknown(injected.to_string())
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

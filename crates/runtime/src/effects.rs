@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pangaea_contracts::order::Reason;
+use pangaea_faults::{Failpoint, reach};
 use pangaea_journal::EffectRow;
 use pangaea_kernel::{Call, Clock, Definition, Done, ErasedPerformer, Input, InputKind, TryError, Work};
 use tokio::sync::{Notify, Semaphore};
@@ -164,6 +165,18 @@ impl Runner {
 
     /// Has the writer record that another try begins.
     async fn begin_try(&self, row: &EffectRow, performer: &ErasedPerformer) -> Option<EffectRow> {
+        loop {
+            let begun = match reach(Failpoint::TryBefore).await {
+                Ok(()) => self.record_try(row, performer).await?,
+                Err(_) => continue,
+            };
+            if reach(Failpoint::TryAfter).await.is_ok() {
+                return Some(begun);
+            }
+        }
+    }
+
+    async fn record_try(&self, row: &EffectRow, performer: &ErasedPerformer) -> Option<EffectRow> {
         let expires_at = self.clock.now().plus_millis(performer.try_timeout_ms);
         let work = Work::Try { effect_id: row.id.clone(), expires_at };
         match self.queue.result(work).await.ok()?.into_iter().next() {

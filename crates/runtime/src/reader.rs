@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_bus::{Bus, BusError, Cursor, LogBatch, LogReader};
+use pangaea_faults::{Failpoint, Injected, reach};
 use pangaea_kernel::{Done, Input, Work};
 use tokio_util::sync::CancellationToken;
 
@@ -149,10 +150,19 @@ impl ReaderTask {
             }
         }
         self.cursor = seen.clone();
+        let acknowledged = async {
+            reach(Failpoint::AckBefore).await.map_err(injected)?;
+            reader.committed(seen.position).await?;
+            reach(Failpoint::AckAfter).await.map_err(injected)
+        };
         // The broker's state is a convenience: the next acknowledgement makes up for a lost one.
-        if let Err(error) = reader.committed(seen.position).await {
+        if let Err(error) = acknowledged.await {
             tracing::debug!(module = self.module, source = %self.source, %error, "an acknowledgement was not sent");
         }
         Ok(())
     }
+}
+
+fn injected(injected: Injected) -> BusError {
+    BusError::Unavailable(injected.to_string())
 }

@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use pangaea_faults::{Failpoint, reach};
 use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, Work};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,9 @@ impl WriterTask {
         let leading = Leading::new(self.leading.clone());
         let mut draining = false;
         let outcome = loop {
+            if let Err(injected) = reach(Failpoint::TakeBefore).await {
+                break Err(ExecutorError::Fatal(injected.into()));
+            }
             let (now, next_timer) = (self.clock.now(), self.executor.next_timer().filter(|_| !draining));
             let drain = self.drain.clone();
             let wake = tokio::select! {
@@ -52,6 +56,9 @@ impl WriterTask {
                 }
                 wake = self.lanes.take(now, next_timer) => wake,
             };
+            if let Err(injected) = reach(Failpoint::TakeAfter).await {
+                break Err(ExecutorError::Fatal(injected.into()));
+            }
             let jobs = match wake {
                 Wake::Jobs(jobs) => jobs,
                 Wake::TimerDue if next_timer.is_some_and(|due| due <= self.clock.now()) => Vec::new(),

@@ -7,6 +7,7 @@ use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{Info, Stream};
 use bytes::Bytes;
 use pangaea_contracts::Envelope;
+use pangaea_faults::{Failpoint, reach};
 
 use super::link::{Link, broker};
 use super::{stream, wire};
@@ -112,7 +113,9 @@ impl NatsRelay {
             return Ok(acknowledged);
         };
         *bytes -= ack_bytes;
+        reach(Failpoint::AppendAckBefore).await.map_err(|injected| broker("append", injected))?;
         let ack = ack.await.map_err(|error| self.refused(&error))?;
+        reach(Failpoint::AppendAckAfter).await.map_err(|injected| broker("append", injected))?;
         let stored = acknowledged.next();
         if ack.sequence == stored.sequence && ack.stream == self.stream {
             return Ok(stored);
@@ -128,11 +131,10 @@ impl NatsRelay {
             .headers(headers)
             .payload(Bytes::copy_from_slice(row.payload.as_bytes()))
             .expected_last_sequence(expected_sequence);
-        self.link
-            .jetstream
-            .send_publish(self.link.subject(&row.subject), message)
-            .await
-            .map_err(|error| self.refused(&error))
+        reach(Failpoint::AppendBefore).await.map_err(|injected| broker("append", injected))?;
+        let sent = self.link.jetstream.send_publish(self.link.subject(&row.subject), message).await;
+        reach(Failpoint::AppendAfter).await.map_err(|injected| broker("append", injected))?;
+        sent.map_err(|error| self.refused(&error))
     }
 
     fn refused(&self, error: &PublishError) -> BusError {

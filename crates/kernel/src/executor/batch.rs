@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use pangaea_contracts::Timestamp;
+use pangaea_faults::{Failpoint, reach};
 use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError};
 
 use super::{Done, Executor, Work, timer_input};
@@ -85,9 +86,11 @@ impl Executor {
                 continue;
             }
             let input = timer_input(&timer);
+            reach(Failpoint::TimerBefore).await?;
             self.cx.writer.cancel_timer(&timer.key, &timer.subject);
             batch.timers_fired += 1;
             self.input(batch, &input, now).await?;
+            reach(Failpoint::TimerAfter).await?;
         }
         Ok(())
     }
@@ -196,7 +199,10 @@ impl Executor {
         self.cx.input = input.clone();
         self.cx.now = now;
         self.cx.outputs = Outputs::default();
-        let failure = match self.handle(input).await {
+        reach(Failpoint::HandlerBefore).await?;
+        let handled = self.handle(input).await;
+        reach(Failpoint::HandlerAfter).await?;
+        let failure = match handled {
             Ok(answer) => {
                 self.write_outputs(batch);
                 self.record(batch, input, now, answer.clone());
@@ -374,6 +380,12 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message")
+}
+
+impl From<pangaea_faults::Injected> for Abort {
+    fn from(injected: pangaea_faults::Injected) -> Self {
+        Self::Journal(injected.into())
+    }
 }
 
 impl From<JournalError> for Abort {

@@ -332,12 +332,13 @@ impl Executor {
         if matches!(error, JournalError::Superseded { .. }) {
             return ExecutorError::Fatal(error);
         }
-        let repaired = match self.cx.writer.rollback().await {
-            Ok(()) => Ok(()),
-            Err(_) => {
-                self.stale = true;
-                self.cx.writer.reconnect().await
-            }
+        // Whether a commit without an answer has happened, only the database can say; a rollback proves nothing.
+        let is_known = !matches!(error, JournalError::CommitUnknown(_));
+        let repaired = if is_known && self.cx.writer.rollback().await.is_ok() {
+            Ok(())
+        } else {
+            self.stale = true;
+            self.cx.writer.reconnect().await
         };
         match repaired {
             Err(superseded @ JournalError::Superseded { .. }) => ExecutorError::Fatal(superseded),

@@ -1,0 +1,49 @@
+use std::ffi::OsStr;
+
+use crate::{Failpoint, Plant, VARIABLE};
+
+/// What a failpoint fails with: nothing, in this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injected {}
+
+impl std::fmt::Display for Injected {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {}
+    }
+}
+
+impl std::error::Error for Injected {}
+
+/// # Errors
+/// Never, in this build.
+#[inline(always)]
+#[expect(clippy::unused_async, reason = "the build with faults waits here")]
+pub async fn reach(_: Failpoint) -> Result<(), Injected> {
+    Ok(())
+}
+
+#[inline(always)]
+pub const fn planted(_: Plant) -> bool {
+    false
+}
+
+#[inline(always)]
+pub const fn unguarded(_: Plant) -> bool {
+    false
+}
+
+#[inline(always)]
+pub const fn is_active() -> bool {
+    false
+}
+
+/// Refuses the value of `PANGAEA_FAULTS`: this build has no faults.
+///
+/// # Errors
+/// When it is set at all.
+pub fn refuse(value: Option<&OsStr>) -> Result<(), String> {
+    match value {
+        None => Ok(()),
+        Some(_) => Err(format!("{VARIABLE} is set, but this build has no faults to put in; unset it")),
+    }
+}
