@@ -12,6 +12,8 @@ use serde_json::json;
 
 use crate::{Shop, Sku, order_body};
 
+/// In the store's folder: an order's id a line.
+pub(crate) const ACCEPTED_FILE: &str = "accepted.log";
 const CLIENTS: usize = 6;
 const ORDERS_MAX: usize = 20_000;
 /// How long a client goes on asking. Longer than a restart takes.
@@ -45,7 +47,7 @@ impl Clients {
     /// # Errors
     /// When the log cannot be made.
     pub fn start(shop: &Shop, sku: &Sku) -> Result<Self> {
-        let log = shop.store.folder().path().join("accepted.log");
+        let log = shop.store.folder().path().join(ACCEPTED_FILE);
         let shared = Arc::new(Shared {
             api: shop.staff.clone(),
             code: sku.code.clone(),

@@ -3,9 +3,12 @@
 //! [`scenarios::run_all`] is the suite; `tests/placement.rs` runs it in each placement. What needs a store of its own, such
 //! as one that is killed, is a file of its own in `tests/`.
 
+mod audit;
 mod clients;
+mod replies;
 pub mod scenarios;
 mod shop;
 
 pub use clients::Clients;
+pub use replies::Replies;
 pub use shop::{Shop, Sku, ask_to_place, is_settled, order_body, settled};

@@ -19,6 +19,8 @@ static PLACES: Semaphore = Semaphore::const_new(2);
 pub struct StoreBuilder {
     placement: Placement,
     env: BTreeMap<String, String>,
+    /// Of the processes that host modules only.
+    variables: Vec<(String, String)>,
     without_broker: bool,
 }
 
@@ -26,13 +28,21 @@ pub struct StoreBuilder {
 
 impl StoreBuilder {
     pub(crate) fn new(placement: Placement) -> Self {
-        Self { placement, env: BTreeMap::new(), without_broker: false }
+        Self { placement, env: BTreeMap::new(), variables: Vec::new(), without_broker: false }
     }
 
     /// Sets a configuration key of all processes, by the name of its environment variable without `PANGAEA__`.
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.env.insert(format!("PANGAEA__{name}"), value.to_owned());
+        self
+    }
+
+    /// Sets an environment variable, which is no configuration, of the processes that host modules. One process alone gets
+    /// one by [`Process::envs`] before it is started again.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -58,7 +68,7 @@ impl StoreBuilder {
     /// # Errors
     /// When broker or provider do not start.
     pub async fn spawn(self) -> Result<Store> {
-        let Self { placement, env, without_broker } = self;
+        let Self { placement, env, variables, without_broker } = self;
         let place = PLACES.acquire().await.context("places are never closed")?;
         let folder = Folder::new("store")?;
         let mut broker = placement.has_broker().then(|| Broker::new(folder.path())).transpose()?;
@@ -72,7 +82,7 @@ impl StoreBuilder {
         let mut parts =
             placement.parts().iter().map(|part| host(placement, part, &env, &folder)).collect::<Result<Vec<_>>>()?;
         for host in &mut parts {
-            host.process.start()?;
+            host.process.envs(&variables).start()?;
         }
         let (edge, base) = edge(&parts, &folder)?;
         let api = Api::new(&base)?;
