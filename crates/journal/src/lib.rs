@@ -26,8 +26,10 @@ mod record;
 mod rows;
 mod statement;
 mod temporary;
+mod torn;
 mod unit_of_work;
 mod value;
+mod whole;
 mod writer;
 
 pub use audit::{DeadLetterCounts, Extent, Extents};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pangaea_faults::{Failpoint, reach};
+use pangaea_faults::{Failpoint, Plant, planted, reach};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -175,7 +175,8 @@ impl Place {
     pub(crate) async fn connect_to_write(&self) -> Result<Connection, JournalError> {
         let mut connection = self.connect().await?;
         reach(Failpoint::LeaseBefore).await?;
-        if let Self::Postgres { schema, .. } = self {
+        let is_elected = !planted(Plant::TimerFiredByTwoReplicas) && !planted(Plant::HeadRowNotChecked);
+        if let (Self::Postgres { schema, .. }, true) = (self, is_elected) {
             take_advisory_lock(&mut connection, schema).await?;
         }
         reach(Failpoint::LeaseAfter).await?;

@@ -7,6 +7,8 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, Replay
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{ConsumerErrorKind, Info, Stream};
 
+use pangaea_faults::{Plant, unguarded};
+
 use super::link::broker;
 use super::{stream, wire};
 use crate::{BusError, Cursor};
@@ -56,6 +58,15 @@ pub(super) async fn start_after(stream: &Stream<Info>, source: &str, cursor: &Cu
     Ok(first)
 }
 
+/// A planted bug: what the broker has an acknowledgement of is taken to be done, whatever the cursor says.
+pub(super) async fn start_after_acknowledged(stream: &Stream<Info>, reader: &str) -> Option<u64> {
+    if !unguarded(Plant::AckBeforeCommit) {
+        return None;
+    }
+    let info = stream.consumer_info(reader).await.ok()?;
+    Some(info.ack_floor.stream_sequence + 1)
+}
+
 /// The reader's consumer, kept when it stands just before `start` and made anew otherwise. Says whether it was kept.
 pub(super) async fn place(
     stream: &Stream<Info>,
@@ -71,6 +82,7 @@ pub(super) async fn place(
                 let consumer = stream.get_consumer(reader).await.map_err(|error| broker("get consumer", error))?;
                 return Ok((consumer, true));
             }
+            tracing::info!(reader, start, "the broker's place is not the reader's; its consumer is made anew");
             delete(stream, reader).await?;
         }
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
