@@ -116,6 +116,6 @@ async fn an_acknowledgement_before_the_commit() -> Result<()> {
     }
     clients.accept_more(3).await?;
     clients.stop().await?;
-    must_say(&mut shop, "order", "the broker's place is not the reader's").await?;
+    must_say(&mut shop, "order", "acknowledged, and never committed").await?;
     must_pass(shop).await
 }
