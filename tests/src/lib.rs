@@ -4,12 +4,15 @@
 //! purpose, while orders flow; their short forms run in `tests/drills_*.rs`, the long ones by `cargo xtask drill`. What needs a store of its own, such
 //! as one that is killed, is a file of its own in `tests/`.
 
+mod audit;
 mod clients;
 pub mod drill;
+mod replies;
 pub mod scenarios;
 mod session;
 mod shop;
 
 pub use clients::{Accepted, Clients, Pace};
+pub use replies::Replies;
 pub use session::Session;
 pub use shop::{Shop, Sku, ask_to_place, is_settled, order_body, settled};
