@@ -51,7 +51,7 @@ thread_local! {
 /// Where the plan or the hook says so.
 pub async fn reach(point: Failpoint) -> Result<(), Injected> {
     let (action, hooked) = decide(point);
-    if action.is_some() && !hooked {
+    if let (Some(action), false) = (action, hooked) {
         eprintln!("{VARIABLE}: {action:?} at {point}");
     }
     match action {

@@ -160,6 +160,15 @@ impl Process {
         Ok(status)
     }
 
+    /// Whether it has been started and has not ended since.
+    ///
+    /// # Errors
+    /// When the system does not know it.
+    pub fn runs(&mut self) -> Result<bool> {
+        self.ended()?;
+        Ok(self.child.is_some())
+    }
+
     /// # Errors
     /// When it has ended by itself: how, and the end of its log.
     pub fn must_run(&mut self) -> Result<()> {
