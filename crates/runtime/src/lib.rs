@@ -21,6 +21,7 @@ mod breaker;
 mod effects;
 mod host;
 mod http;
+mod letters;
 mod module_host;
 mod module_log;
 mod queue;

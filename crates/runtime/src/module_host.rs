@@ -353,11 +353,19 @@ impl ModuleHandle {
     /// # Errors
     /// Says what is missing.
     pub async fn ready(&self) -> Result<(), String> {
-        if !*self.leading.borrow() {
+        if !self.leads() {
             return Err("the writer does not lead".to_owned());
         }
         let ping = tokio::time::timeout(Duration::from_secs(2), self.edge.database().ping()).await;
         ping.map_err(|_| "the database does not answer within 2 s".to_owned())?.map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        *self.leading.borrow()
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     pub(crate) fn commands_waiting(&self) -> usize {
