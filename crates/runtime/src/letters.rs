@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pangaea_journal::{DeadLetterChoice, DeadLetterRow, DeadLetterState};
-use pangaea_kernel::{LetterOutcome, Problem, Work};
+use pangaea_kernel::{LetterOutcome, Problem};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::ModuleHandle;
+use crate::forward::LetterRequest;
 
 /// Letters that one request takes on; the rest is for the next request.
 const LETTERS_MAX: usize = 10_000;
@@ -185,7 +186,7 @@ impl Course<'_> {
         let outcome = match held {
             Some(older_id) => LetterOutcome::Behind { older_id: older_id.clone() },
             None if self.runner.dry_run => self.pretend(letter).await?,
-            None => self.module.submit_letter(self.work(&letter.id)).await?,
+            None => self.module.deal_with(self.request(&letter.id)).await?,
         };
         let is_gone = !stays(&outcome);
         if !is_gone {
@@ -195,11 +196,11 @@ impl Course<'_> {
         Ok(is_gone)
     }
 
-    fn work(&self, id: &str) -> Work {
+    fn request(&self, id: &str) -> LetterRequest {
         let letter_id = id.to_owned();
         match self.runner.verb {
-            Verb::Redrive => Work::Redrive { letter_id },
-            Verb::Abandon => Work::Abandon { letter_id },
+            Verb::Redrive => LetterRequest::Redrive { letter_id },
+            Verb::Abandon => LetterRequest::Abandon { letter_id },
         }
     }
 

@@ -19,6 +19,8 @@ pub mod topology;
 
 mod breaker;
 mod effects;
+mod election;
+mod forward;
 mod host;
 mod http;
 mod letters;
@@ -27,6 +29,7 @@ mod module_log;
 mod queue;
 mod reader;
 mod relay;
+mod term;
 mod ways;
 mod writer;
 

@@ -2,6 +2,7 @@
 
 use pangaea_contracts::Timestamp;
 use pangaea_journal::{DeadLetterRow, DeadLetterState, JournalError};
+use serde::{Deserialize, Serialize};
 
 use super::batch::{Abort, Batch};
 use super::burial::fingerprint;
@@ -9,7 +10,8 @@ use super::{BatchResult, Done, Executor, ExecutorError, Work};
 use crate::{Input, InputKind};
 
 /// What became of a dead letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LetterOutcome {
     /// Its input has been handled, and the letter is gone. Also said of one that was handled before.
     Redriven,
@@ -20,7 +22,7 @@ pub enum LetterOutcome {
     /// Nothing was done: this older letter of its key has to go first, or the key's order would be lost.
     Behind { older_id: String },
     /// Nothing was done, because it must not be handled again; it can only be abandoned.
-    Unfit { reason: &'static str },
+    Unfit { reason: String },
     /// There is no such letter.
     NotFound,
 }
@@ -70,7 +72,7 @@ impl Executor {
             .map_err(|error| JournalError::Decode(format!("the input of the letter: {error}")))?;
         if input.kind == InputKind::Settings {
             let reason = "settings are admitted again at every start, and older ones must not undo newer ones";
-            return Ok(Done::Letter(LetterOutcome::Unfit { reason }));
+            return Ok(Done::Letter(LetterOutcome::Unfit { reason: reason.to_owned() }));
         }
         tracing::info!(
             module = self.cx.definition.name(), subject = %input.subject, key = %input.key, id = %input.id,
