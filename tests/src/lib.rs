@@ -6,6 +6,8 @@
 mod clients;
 pub mod scenarios;
 mod shop;
+mod spoiling;
 
 pub use clients::Clients;
 pub use shop::{Shop, Sku, ask_to_place, is_settled, order_body, settled};
+pub use spoiling::{buries, spoil_newest};
