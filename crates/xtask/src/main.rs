@@ -17,6 +17,7 @@ mod drill;
 mod outcome;
 mod postgres;
 mod process;
+mod releases;
 mod steps;
 mod test;
 mod tools;
