@@ -24,6 +24,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("runtime", &["contracts", "faults", "journal", "kernel", "bus"]),
     ("simulator", &[]),
     ("app", PRODUCT),
+    ("sim", &["contracts", "faults", "journal", "kernel", "product", "order", "payment", "user", "simulator"]),
     ("xtask", &[]),
     ("testkit", ANY),
     ("tests", ANY),
