@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use pangaea_contracts::Message;
+use pangaea_contracts::order::Confirmed;
 use pangaea_faults::{Action, Failpoint, reach};
 use pangaea_kernel::{BatchResult, Done, ExecutorError, Work};
 
@@ -18,7 +20,7 @@ const FAILURES_MAX: u32 = 6;
 const DEATHS_IN_BATCH_MAX: u32 = 2;
 
 /// Points that a batch passes, or its commit.
-const POINTS: [Failpoint; 12] = [
+const POINTS: [Failpoint; 13] = [
     Failpoint::TakeBefore,
     Failpoint::TakeAfter,
     Failpoint::HandlerBefore,
@@ -31,6 +33,7 @@ const POINTS: [Failpoint; 12] = [
     Failpoint::TimerAfter,
     Failpoint::AckBefore,
     Failpoint::AckAfter,
+    Failpoint::TryAfter,
 ];
 
 // === impl World: batches ===
@@ -97,6 +100,9 @@ impl World {
             let _ = reach(Failpoint::AckBefore).await;
             let _ = reach(Failpoint::AckAfter).await;
         }
+        if jobs.iter().any(|job| matches!(job.from, Origin::Try(_))) {
+            let _ = reach(Failpoint::TryAfter).await;
+        }
         Ok(Some(result))
     }
 
@@ -141,6 +147,9 @@ impl World {
         for message in &log {
             self.trace.add(&message.id);
             self.trace.add(&message.payload);
+            if message.subject == Confirmed::SUBJECT {
+                self.clients.confirmed.extend(message.key.parse());
+            }
         }
         self.counts.timers += u64::from(timers_fired);
         if refusals_after_write > 0 {

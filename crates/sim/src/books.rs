@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use pangaea_contracts::{OrderId, SkuId};
+use pangaea_contracts::order::{Cancelled, Confirmed, Refunded};
+use pangaea_contracts::{Message, OrderId, SkuId};
 use pangaea_journal::{Database, JournalError, Statement};
 use pangaea_order::{OrderTotals, State};
 use pangaea_payment::OrderTotals as PaymentTotals;
@@ -47,19 +48,17 @@ impl World {
         for order in books.orders.values() {
             *self.counts.orders.entry(order.state.as_str()).or_insert(0) += 1;
         }
+        let refunds = logs.get("order").into_iter().flatten().filter(|message| message.subject == Refunded::SUBJECT);
+        self.counts.refunds += refunds.count() as u64;
         Ok(breaches)
     }
 
     /// The orders that clients were told of are the orders that there are, for the sum that they were told.
     fn accepted_orders(&self, books: &Books) -> Vec<String> {
-        let mut told: BTreeMap<&str, &Value> = BTreeMap::new();
-        for (_, body) in self.clients.placed() {
-            told.insert(body["id"].as_str().unwrap_or_default(), body);
-        }
+        let told = self.clients.accepted();
         let mut breaches = Vec::new();
         for (id, body) in &told {
-            let found = id.parse().ok().and_then(|id: OrderId| books.orders.get(&id));
-            match found {
+            match books.orders.get(id) {
                 None => breaches.push(format!("{id} was accepted, and is lost")),
                 Some(order) if body["total"]["amount"].as_i64() != Some(order.total.amount) => {
                     breaches.push(format!("{id} was accepted for {}, and is of {}", body["total"], order.total));
@@ -67,7 +66,7 @@ impl World {
                 Some(_) => {}
             }
         }
-        let strangers = books.orders.keys().filter(|id| !told.contains_key(id.as_str()));
+        let strangers = books.orders.keys().filter(|id| !told.contains_key(id));
         breaches.extend(strangers.map(|id| format!("{id} is an order that nobody was told of")));
         breaches
     }
@@ -83,9 +82,8 @@ impl World {
                 *expected.entry(sku.clone()).or_insert(0) += delta;
             }
         }
-        for (_, body) in self.clients.placed() {
-            let id = body["id"].as_str().and_then(|id| id.parse::<OrderId>().ok());
-            let state = id.and_then(|id| books.orders.get(&id)).map(|order| order.state);
+        for (id, body) in self.clients.accepted() {
+            let state = books.orders.get(&id).map(|order| order.state);
             if !matches!(state, Some(State::Confirmed | State::Refunded)) {
                 continue;
             }
@@ -205,7 +203,7 @@ impl Books {
 fn settled_once(books: &Books, logs: &Logs) -> Vec<String> {
     let mut ends: BTreeMap<&str, u32> = BTreeMap::new();
     for message in logs.get("order").into_iter().flatten() {
-        if matches!(message.subject.as_str(), "order.evt.confirmed.v1" | "order.evt.cancelled.v1") {
+        if [Confirmed::SUBJECT, Cancelled::SUBJECT].contains(&message.subject.as_str()) {
             *ends.entry(message.key.as_str()).or_insert(0) += 1;
         }
     }

@@ -166,7 +166,9 @@ impl World {
         let Some(up) = &mut self.hosts[index].up else { return Ok(()) };
         let Some(reader) = up.readers.get_mut(source) else { return Ok(()) };
         if work.is_empty() {
-            reader.seen = reader.seen.max(position);
+            if contiguous {
+                reader.seen = reader.seen.max(position);
+            }
             return Ok(());
         }
         reader.busy = true;

@@ -32,6 +32,8 @@ pub(crate) struct Clients {
     pub(crate) requests: Vec<Request>,
     /// By the command's id: which of the bodies sent under it was the first to be taken.
     taken: BTreeMap<String, String>,
+    /// Orders that are paid, as far as has been heard: what can be refunded.
+    pub(crate) confirmed: Vec<OrderId>,
     pub(crate) repeats: u64,
 }
 
@@ -61,17 +63,17 @@ pub(crate) enum Asks {
 // === impl Clients ===
 
 impl Clients {
-    /// A new request, and its number.
-    pub(crate) fn ask(&mut self, random: &mut Random, now_ms: i64) -> Option<usize> {
-        let placed = self.accepted();
+    /// A new request, and its number; `more`: it may place an order.
+    pub(crate) fn ask(&mut self, random: &mut Random, now_ms: i64, more: bool) -> Option<usize> {
+        let placed: Vec<OrderId> = self.accepted().into_keys().collect();
         let weights = if placed.is_empty() {
             vec![(10, Asks::Place)]
         } else {
             vec![
-                (22, Asks::Place),
+                (if more { 30 } else { 0 }, Asks::Place),
                 (9, Asks::Cancel),
-                (14, Asks::Refund),
-                (5, Asks::Misuse),
+                (if self.confirmed.is_empty() { 3 } else { 40 }, Asks::Refund),
+                (if more { 6 } else { 0 }, Asks::Misuse),
                 (5, Asks::Price),
                 (8, Asks::Adjust { sku: SkuId::from_code("SCARCE"), delta: 0 }),
                 (3, Asks::Key),
@@ -80,7 +82,8 @@ impl Clients {
         let drawn: Vec<(u64, usize)> =
             weights.iter().enumerate().map(|(index, (weight, _))| (*weight, index)).collect();
         let asks = weights[random.weighted(&drawn)?].1.clone();
-        let order = random.pick(&placed).cloned();
+        let refundable = matches!(asks, Asks::Refund) && !self.confirmed.is_empty();
+        let order = random.pick(if refundable { &self.confirmed } else { &placed }).cloned();
         let request = self.request(asks, order, random, now_ms)?;
         self.requests.push(request);
         Some(self.requests.len() - 1)
@@ -136,9 +139,11 @@ impl Clients {
         }
     }
 
-    /// Under a key that no other request has.
+    /// Under a key that no other request of the same client for the same thing has: others use it as well.
     fn command<M: Message>(&self, module: &'static str, actor: Actor, message: &M, asks: Asks) -> Option<Request> {
-        command(module, actor, &format!("key-{}", self.requests.len()), message, asks)
+        let alike = |one: &&Request| one.input.actor == actor && one.input.subject == M::SUBJECT;
+        let key = format!("key-{}", self.requests.iter().filter(alike).count());
+        command(module, actor, &key, message, asks)
     }
 
     /// Takes in what a request was told.
@@ -183,18 +188,15 @@ impl Clients {
         }
     }
 
-    /// The orders that clients were told are accepted.
-    pub(crate) fn accepted(&self) -> Vec<OrderId> {
-        self.placed().filter_map(|(_, body)| body["id"].as_str()?.parse().ok()).collect()
-    }
-
-    /// Requests that placed an order, and the body of their answer.
-    pub(crate) fn placed(&self) -> impl Iterator<Item = (&Request, &Value)> {
+    /// The orders that clients were told are accepted, and what they were told of each. Two requests may have placed the
+    /// same: another body under a used key is at times the same body.
+    pub(crate) fn accepted(&self) -> BTreeMap<OrderId, &Value> {
         let placing = self.requests.iter().filter(|request| matches!(request.asks, Asks::Place | Asks::Misuse));
-        placing.filter_map(|request| {
+        let accepted = placing.filter_map(|request| {
             let answer = request.answer.as_ref().filter(|answer| answer.status == 202)?;
-            Some((request, &answer.body))
-        })
+            Some((answer.body["id"].as_str()?.parse().ok()?, &answer.body))
+        });
+        accepted.collect()
     }
 
     pub(crate) fn unanswered(&self) -> Vec<usize> {

@@ -77,9 +77,12 @@ impl World {
             }
         }
         let left = "SELECT (SELECT COUNT(*) FROM dead_letter), (SELECT COUNT(*) FROM effect WHERE state = 'pending'), \
-                    (SELECT COUNT(*) FROM timer), (SELECT COUNT(*) FROM attempt)";
+                    (SELECT COUNT(*) FROM timer), \
+                    (SELECT COUNT(*) FROM attempt a JOIN inbox i ON i.id = a.input_id)";
         for row in database.fetch(Statement::new(left)).await? {
-            for (column, what) in ["dead letters", "effects", "timers", "attempts"].into_iter().enumerate() {
+            for (column, what) in
+                ["dead letters", "effects", "timers", "attempts on handled inputs"].into_iter().enumerate()
+            {
                 let count: u64 = row.get(column)?;
                 if count > 0 {
                     breaches.push(format!("{name}: {count} {what} are left"));

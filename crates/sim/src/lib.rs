@@ -92,6 +92,8 @@ pub struct Counts {
     pub provider: ProviderCounts,
     /// By the state in which they ended.
     pub orders: BTreeMap<&'static str, u64>,
+    /// Refunds that succeeded.
+    pub refunds: u64,
     /// Processes that died while work waited for their writer.
     pub deaths_with_work: u64,
     /// Requests whose connection was cut by a death.

@@ -117,7 +117,7 @@ fn report(summary: &Summary) -> String {
         if all.is_empty() { "none".to_owned() } else { all.join(", ") }
     };
     format!(
-        "orders: {}; {} ended by a person\n\
+        "orders: {}; {} ended by a person; {} refunds\n\
          deaths: {}\n  {} with work waiting, {} requests cut; {} drained stops\n\
          failed steps: {}\n\
          messages: {} came again, {} refused behind a gap, {} lost by the broker and given again\n\
@@ -126,6 +126,7 @@ fn report(summary: &Summary) -> String {
          {runs} seeds, {steps} steps in {:.1} s ({:.1} seeds a second): {} failed\n",
         listed(orders),
         counts.reviews,
+        counts.refunds,
         listed(&faults.crashes),
         counts.deaths_with_work,
         counts.requests_cut,
@@ -167,6 +168,7 @@ fn figures(seeds: &Seeds, summary: &Summary) -> Value {
         "seeds_per_second": rate(*runs, *elapsed),
         "orders": counts.orders,
         "orders_ended_by_a_person": counts.reviews,
+        "refunds": counts.refunds,
         "deaths": counts.faults.crashes,
         "deaths_with_work_waiting": counts.deaths_with_work,
         "requests_cut": counts.requests_cut,

@@ -89,6 +89,7 @@ impl Counts {
         self.provider.lost += provider.lost;
         self.provider.late += provider.late;
         self.provider.refused += provider.refused;
+        self.refunds += other.refunds;
         self.deaths_with_work += other.deaths_with_work;
         self.requests_cut += other.requests_cut;
         self.repeats += other.repeats;

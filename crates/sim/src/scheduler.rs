@@ -6,8 +6,9 @@ use crate::world::World;
 
 /// Steps of a rough time.
 const STEPS: (i64, i64) = (120, 320);
-const ORDERS_MAX: usize = 6;
-const REQUESTS_MAX: usize = 14;
+const ORDERS_MAX: i64 = 6;
+/// Requests beside those that place the orders, at most.
+const REQUESTS_MAX: usize = 9;
 
 /// What may be done next.
 #[derive(Clone, Debug)]
@@ -64,11 +65,11 @@ impl World {
         }
         let scale = self.random.pick(&[1, 2, 8]).copied().unwrap_or(1);
         self.set_deadlines(scale);
-        let orders = self.random.between(2, ORDERS_MAX as i64) as usize;
+        self.orders = self.random.between(2, ORDERS_MAX) as usize;
         let placement = if self.together { "together" } else { "apart" };
-        self.step(&format!("{placement}, deadlines by {scale}, {orders} orders"));
+        self.step(&format!("{placement}, deadlines by {scale}, {} orders", self.orders));
         for _ in 0..self.random.between(STEPS.0, STEPS.1) {
-            let moves = self.moves(orders);
+            let moves = self.moves();
             let weights: Vec<(u64, usize)> =
                 moves.iter().enumerate().map(|(index, (weight, _))| (*weight, index)).collect();
             let Some(index) = self.random.weighted(&weights) else { break };
@@ -77,11 +78,14 @@ impl World {
         Ok(())
     }
 
-    fn moves(&mut self, orders: usize) -> Vec<(u64, Move)> {
-        let mut moves = vec![(20, Move::Pass), (10, Move::Jump), (1, Move::Look)];
+    fn moves(&mut self) -> Vec<(u64, Move)> {
+        let mut moves = vec![(10, Move::Pass), (4, Move::Jump)];
+        if self.random.chance(40) {
+            moves.push((1, Move::Look));
+        }
         let requests = self.clients.requests.len();
-        if requests < REQUESTS_MAX && self.clients.placed().count() < orders {
-            moves.push((16, Move::Ask));
+        if requests < self.orders + REQUESTS_MAX {
+            moves.push((if self.clients.accepted().len() < self.orders { 14 } else { 5 }, Move::Ask));
         }
         moves.extend(self.clients.unanswered().into_iter().map(|request| (4, Move::Retry(request))));
         if requests > 0 {
@@ -107,8 +111,10 @@ impl World {
             }
         }
         let Some(up) = &self.hosts[index].up else { return };
-        moves.push((1, Move::Kill(index)));
-        if up.is_idle() {
+        if self.random.chance(60) {
+            moves.push((1, Move::Kill(index)));
+        }
+        if up.is_idle() && self.random.chance(35) {
             moves.push((1, Move::Restart(index)));
         }
         let free: Vec<String> =
@@ -127,7 +133,8 @@ impl World {
     async fn take(&mut self, chosen: Move) -> Result<(), String> {
         match chosen {
             Move::Ask => {
-                if let Some(request) = self.clients.ask(&mut self.random, self.now_ms) {
+                let more = self.clients.accepted().len() < self.orders;
+                if let Some(request) = self.clients.ask(&mut self.random, self.now_ms, more) {
                     self.send(request, "asks");
                 }
             }
@@ -244,8 +251,8 @@ impl World {
         let due = self.next_due_ms().filter(|due| jump && *due > self.now_ms);
         self.now_ms = match due {
             Some(due) => due,
-            None if self.random.chance(4) => self.now_ms + self.random.between(1_000, 60_000),
-            None => self.now_ms + self.random.between(1, 400),
+            None if self.random.chance(3) => self.now_ms + self.random.between(1_000, 60_000),
+            None => self.now_ms + self.random.between(1, 250),
         };
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) now_ms: i64,
     /// All modules share a process: they die together, and read each other's tables without a broker.
     pub(crate) together: bool,
+    /// Orders that the clients place.
+    pub(crate) orders: usize,
     /// No faults any more.
     pub(crate) calm: bool,
     pub(crate) sabotage: Option<Sabotage>,
@@ -69,6 +71,7 @@ impl World {
             counts: Counts::default(),
             now_ms: START_MS,
             together: true,
+            orders: 0,
             calm: true,
             sabotage,
             printed,

@@ -31,6 +31,7 @@ fn seeds_1_to_125_hold_and_meet_every_fault() {
     let provider = counts.provider;
     for (what, count) in [
         ("orders ended by a person", counts.reviews),
+        ("refunds", counts.refunds),
         ("deaths with work waiting", counts.deaths_with_work),
         ("requests cut", counts.requests_cut),
         ("answers given again", counts.repeats),
