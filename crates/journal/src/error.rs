@@ -12,12 +12,24 @@ pub enum JournalError {
     Locked { what: String },
     #[error("migration {name} of {module} has changed since it was applied; restore its text and add a new migration")]
     MigrationChanged { module: String, name: String },
+    #[error(
+        "this machine's clock is {ahead_ms} ms ahead of the database server's (negative: behind), and times are decided by \
+         the leader's; synchronise it (NTP), until then this replica stands by"
+    )]
+    ClockOff { ahead_ms: i64 },
+    #[error(
+        "the database of {module} is written by releases from {writable_from} on and this is {ours}; start a newer one"
+    )]
+    TooOld { module: String, writable_from: String, ours: String },
     /// The head row is not what this writer left: another leader has written. This writer must stop.
     #[error("another writer has taken over (epoch {found}, ours is {ours}); this one stops leading")]
     Superseded { ours: i64, found: i64 },
     /// The database refused a row: a CHECK or UNIQUE constraint.
     #[error("the database refused a row: {0}")]
     Constraint(String),
+    /// The transaction holds a part of what belongs together: see [`Writer::check_whole`](crate::Writer::check_whole).
+    #[error("this transaction is torn: {0}")]
+    Torn(String),
     #[error("a stored value cannot be read: {0}")]
     Decode(String),
     /// The connection broke in the middle of a commit: it may or may not have happened.
@@ -44,8 +56,11 @@ impl JournalError {
             Self::Open { .. } => "database_open",
             Self::Locked { .. } => "database_locked",
             Self::MigrationChanged { .. } => "migration_changed",
+            Self::ClockOff { .. } => "clock_off",
+            Self::TooOld { .. } => "release_too_old",
             Self::Superseded { .. } => "superseded",
             Self::Constraint(_) => "constraint",
+            Self::Torn(_) => "torn",
             Self::Decode(_) => "decode",
             Self::CommitUnknown(_) => "commit_unknown",
             Self::Unavailable(_) => "database_unavailable",

@@ -11,6 +11,7 @@
 //! The journal cannot publish: a message leaves only as a row of the outbox.
 
 mod audit;
+mod candidate;
 mod connection;
 mod database;
 mod error;
@@ -24,13 +25,17 @@ mod place;
 mod read;
 mod record;
 mod rows;
+mod session;
 mod statement;
 mod temporary;
+mod torn;
 mod unit_of_work;
 mod value;
+mod whole;
 mod writer;
 
 pub use audit::{DeadLetterCounts, Extent, Extents};
+pub use candidate::Candidate;
 pub use database::{Database, DatabaseOptions, Kind};
 pub use error::JournalError;
 pub use head::Head;

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod binary;
 mod ci;
+mod drill;
 mod outcome;
 mod postgres;
 mod process;
@@ -51,6 +52,12 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the store with faults and run one of its drills, against servers found as `test` finds them.
+    Drill {
+        /// The drill's name and its arguments, e.g. `kill --count 300 --placement apart-postgres`, or `--help`.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 /// What `cargo xtask test` takes.
@@ -82,5 +89,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Up(args) => up::run(&args),
         Command::Sim { args } => binary::sim(&args),
         Command::Bench { args } => binary::bench(&args),
+        Command::Drill { args } => drill::run(&args),
     }
 }

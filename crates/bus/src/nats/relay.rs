@@ -7,7 +7,7 @@ use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{Info, Stream};
 use bytes::Bytes;
 use pangaea_contracts::Envelope;
-use pangaea_faults::{Failpoint, reach};
+use pangaea_faults::{Failpoint, Plant, planted, reach, unguarded};
 
 use super::link::{Link, broker};
 use super::{stream, wire};
@@ -23,7 +23,7 @@ const STEP_MESSAGES_MAX: u64 = 2048;
 /// Messages of others that are passed at the end of a stream.
 const FOREIGN_MESSAGES_MAX: u64 = 1_000;
 /// How long an idle relay leaves its stream unobserved.
-const IDLE_CHECK: Duration = Duration::from_secs(5);
+const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 /// Appends one log to its stream, in outbox order.
 ///
@@ -36,6 +36,8 @@ pub(super) struct NatsRelay {
     stream: String,
     /// Where the stream ends and what it ends with; none when that must be looked up.
     anchor: Option<Anchor>,
+    /// The turn of the connection in which the anchor was found: behind another there may be another store.
+    turn: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,26 +51,32 @@ struct Anchor {
 impl NatsRelay {
     pub(super) fn new(link: Arc<Link>, log: Arc<dyn LogSource>) -> Self {
         let stream = stream::name(&link.config.namespace, log.source());
-        Self { link, log, stream, anchor: None }
+        Self { link, log, stream, anchor: None, turn: 0 }
     }
 
     async fn run_step(&mut self) -> Result<RelayProgress, BusError> {
+        let turn = self.link.turn();
         self.link.available()?;
-        let anchor = match self.anchor {
+        let anchor = match self.anchor.take().filter(|_| self.turn == turn) {
             Some(anchor) => anchor,
-            None => self.find_anchor().await?,
+            None => self.link.in_one_turn(self.find_anchor()).await?,
         };
+        self.turn = turn;
         self.anchor = Some(anchor);
         let mut end = self.log.end();
         let grown = async { end.wait_for(|end| *end > anchor.position).await.is_ok() };
-        match tokio::time::timeout(IDLE_CHECK, grown).await {
-            Err(_) => return self.check_idle(anchor).await,
-            Ok(false) => return Err(BusError::Closed),
-            Ok(true) => {}
+        tokio::select! {
+            grown = tokio::time::timeout(IDLE_CHECK, grown) => match grown {
+                Err(_) => return self.check_idle(anchor).await,
+                Ok(false) => return Err(BusError::Closed),
+                Ok(true) => {}
+            },
+            // The next step anchors again, and finds out what an older store lacks.
+            () = self.link.turned(turn) => return Ok(anchor.progress()),
         }
         // Until every ack is there nobody knows where the stream ends.
         self.anchor = None;
-        let anchor = self.append(anchor).await.inspect_err(|error| {
+        let anchor = self.link.in_one_turn(self.append(anchor)).await.inspect_err(|error| {
             metrics::counter!("pangaea_bus_relay_dropped_pipelines_total", "stream" => self.stream.clone())
                 .increment(1);
             tracing::warn!(stream = self.stream, %error, "the relay drops its pipeline");
@@ -89,8 +97,15 @@ impl NatsRelay {
                 while window.len() == WINDOW_MESSAGES || (bytes > WINDOW_BYTES && !window.is_empty()) {
                     acknowledged = self.await_first(&mut window, &mut bytes, acknowledged).await?;
                 }
-                window.push_back((self.publish(row, sent.sequence).await?, row.payload.len()));
-                bytes += row.payload.len();
+                if !skips(row, anchor) {
+                    match self.publish(row, sent.sequence).await {
+                        Err(_) if planted(Plant::RelayPassesAFailedAppend) => {}
+                        sending => {
+                            window.push_back((sending?, row.payload.len()));
+                            bytes += row.payload.len();
+                        }
+                    }
+                }
                 sent = sent.next();
             }
         }
@@ -99,7 +114,8 @@ impl NatsRelay {
         }
         metrics::counter!("pangaea_bus_relayed_total", "stream" => self.stream.clone())
             .increment(acknowledged.position - anchor.position);
-        Ok(acknowledged)
+        // Where rows may be missing, only what was sent tells how far the relay has come.
+        Ok(if expects_sequences() { acknowledged } else { Anchor { position: sent.position, ..acknowledged } })
     }
 
     /// Awaits the ack of the oldest append in flight, which must be stored just after `acknowledged`.
@@ -120,6 +136,9 @@ impl NatsRelay {
         if ack.sequence == stored.sequence && ack.stream == self.stream {
             return Ok(stored);
         }
+        if !expects_sequences() {
+            return Ok(Anchor { sequence: ack.sequence, ..stored });
+        }
         let detail = format!("expected sequence {}, stored at {} of {}", stored.sequence, ack.sequence, ack.stream);
         Err(BusError::AppendRefused { stream: self.stream.clone(), detail })
     }
@@ -127,10 +146,8 @@ impl NatsRelay {
     async fn publish(&self, row: &Envelope, expected_sequence: u64) -> Result<PublishAckFuture, BusError> {
         let headers = wire::headers(row)
             .map_err(|detail| BusError::Malformed { source_name: self.log.source().to_owned(), detail })?;
-        let message = PublishMessage::build()
-            .headers(headers)
-            .payload(Bytes::copy_from_slice(row.payload.as_bytes()))
-            .expected_last_sequence(expected_sequence);
+        let message = PublishMessage::build().headers(headers).payload(Bytes::copy_from_slice(row.payload.as_bytes()));
+        let message = if expects_sequences() { message.expected_last_sequence(expected_sequence) } else { message };
         reach(Failpoint::AppendBefore).await.map_err(|injected| broker("append", injected))?;
         let sent = self.link.jetstream.send_publish(self.link.subject(&row.subject), message).await;
         reach(Failpoint::AppendAfter).await.map_err(|injected| broker("append", injected))?;
@@ -140,13 +157,14 @@ impl NatsRelay {
     fn refused(&self, error: &PublishError) -> BusError {
         match error.kind() {
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => broker("append", error),
+            PublishErrorKind::StreamNotFound => BusError::StreamMissing { stream: self.stream.clone() },
             _ => BusError::AppendRefused { stream: self.stream.clone(), detail: error.to_string() },
         }
     }
 
     /// Finds the last stored message and checks that it is one of this outbox.
     async fn find_anchor(&self) -> Result<Anchor, BusError> {
-        let stream = stream::ensure(&self.link, self.log.source()).await?;
+        let stream = stream::find(&self.link, self.log.source()).await?;
         let state = &stream.cached_info().state;
         if state.messages == 0 {
             // New, or purged to the last message: all of the log is appended (again); readers drop what they have.
@@ -214,9 +232,10 @@ impl NatsRelay {
 
     /// With nothing to append, a stream that has been lost or cut would go unnoticed.
     async fn check_idle(&mut self, anchor: Anchor) -> Result<RelayProgress, BusError> {
-        let stream = stream::ensure(&self.link, self.log.source()).await?;
-        if stream.cached_info().state.last_sequence != anchor.sequence {
-            self.anchor = None;
+        self.anchor = None;
+        let stream = self.link.in_one_turn(stream::find(&self.link, self.log.source())).await?;
+        if stream.cached_info().state.last_sequence == anchor.sequence {
+            self.anchor = Some(anchor);
         }
         Ok(anchor.progress())
     }
@@ -226,6 +245,16 @@ impl Relay for NatsRelay {
     fn step(&mut self) -> BoxFuture<'_, Result<RelayProgress, BusError>> {
         Box::pin(self.run_step())
     }
+}
+
+/// A planted bug: one row in many is left out, unless the pipeline begins with it.
+fn skips(row: &Envelope, anchor: Anchor) -> bool {
+    planted(Plant::RelaySkipsARow) && row.position.is_multiple_of(16) && row.position > anchor.position + 1
+}
+
+/// Whether every append says after which sequence it belongs, which a relay that leaves rows out must not.
+fn expects_sequences() -> bool {
+    !unguarded(Plant::RelaySkipsARow) && !unguarded(Plant::RelayPassesAFailedAppend)
 }
 
 // === impl Anchor ===
