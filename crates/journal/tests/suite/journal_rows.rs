@@ -335,6 +335,10 @@ async fn counts_attempts(place: Place) {
     let mut writer = crate::leading::next_writer(&database).await;
     assert_eq!(writer.record_attempt("cmd_2").await.unwrap(), 2);
     assert_eq!(writer.record_attempt("cmd_1").await.unwrap(), 1);
+    // A process that stops in order was killed by none of them.
+    writer.stop().await.unwrap();
+    let left = database.fetch(Statement::new("SELECT input_id FROM attempt")).await.unwrap();
+    assert_eq!(left.len(), 0);
     place.remove().await;
 }
 
