@@ -11,8 +11,10 @@ mod replies;
 pub mod scenarios;
 mod session;
 mod shop;
+mod spoiling;
 
 pub use clients::{Accepted, Clients, Pace};
 pub use replies::Replies;
 pub use session::Session;
 pub use shop::{Shop, Sku, ask_to_place, is_settled, order_body, settled};
+pub use spoiling::{buries, spoil_newest};

@@ -24,12 +24,12 @@ mod name;
 #[cfg(all(feature = "enabled", debug_assertions))]
 mod on;
 #[cfg(all(feature = "enabled", debug_assertions))]
-pub use on::{HookGuard, Injected, is_active, planted, reach, refuse, unguarded, with_hook};
+pub use on::{HookGuard, Injected, PlantGuard, is_active, planted, reach, refuse, unguarded, with_hook, with_plant};
 
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
 mod off;
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
-pub use off::{Injected, is_active, planted, reach, refuse, unguarded};
+pub use off::{HookGuard, Injected, PlantGuard, is_active, planted, reach, refuse, unguarded, with_hook, with_plant};
 
 pub use name::{Action, Failpoint, Plant};
 

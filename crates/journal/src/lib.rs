@@ -43,7 +43,8 @@ pub use identity_map::Mark;
 pub use migrate::Migration;
 pub use record::{IntoKey, Record};
 pub use rows::{
-    CursorRow, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow, TimerRow,
+    CursorRow, DeadLetterChoice, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow,
+    TimerRow,
 };
 pub use statement::{Row, Statement};
 pub use value::{Column, ColumnType, Json, Value};

@@ -66,6 +66,13 @@ impl Process {
         self
     }
 
+    /// Another program with other arguments, from the next start on.
+    pub fn replace(&mut self, program: &Path, args: &[&str]) -> &mut Self {
+        self.program = program.to_owned();
+        self.args.clear();
+        self.args(args)
+    }
+
     pub fn envs(&mut self, env: &[(String, String)]) -> &mut Self {
         self.env.extend_from_slice(env);
         self

@@ -25,6 +25,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("simulator", &[]),
     ("auditor", &[]),
     ("app", PRODUCT),
+    ("sim", &["contracts", "faults", "journal", "kernel", "product", "order", "payment", "user", "simulator"]),
     ("xtask", &[]),
     ("testkit", ANY),
     ("tests", ANY),

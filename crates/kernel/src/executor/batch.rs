@@ -66,7 +66,9 @@ pub(super) struct Batch {
     pub(super) effects: Vec<EffectRow>,
     pub(super) effects_ended: Vec<String>,
     pub(super) cursors: BTreeMap<String, CursorRow>,
+    /// The keys of the dead letters that are new, and of those that are gone; a key stands once for each.
     pub(super) parked: Vec<String>,
+    pub(super) letters_ended: Vec<String>,
     pub(super) answers: HashMap<String, (String, Answer)>,
     pub(super) attempts_ended: Vec<String>,
     pub(super) timers_changed: HashSet<(String, String)>,
@@ -211,9 +213,19 @@ impl Executor {
     }
 
     pub(super) async fn input(&mut self, batch: &mut Batch, input: &Input, now: Timestamp) -> Result<Done, Abort> {
-        if let Some(done) = self.admit(batch, input, now)? {
-            return Ok(done);
+        match self.admit(batch, input, now)? {
+            Some(done) => Ok(done),
+            None => self.run_handler(batch, input, now).await,
         }
+    }
+
+    /// Runs the handler of an input that has been admitted, and records both.
+    pub(super) async fn run_handler(
+        &mut self,
+        batch: &mut Batch,
+        input: &Input,
+        now: Timestamp,
+    ) -> Result<Done, Abort> {
         let mark = self.cx.writer.mark();
         self.cx.input = input.clone();
         self.cx.now = now;
