@@ -36,6 +36,16 @@ pub const fn is_active() -> bool {
     false
 }
 
+#[inline(always)]
+pub const fn deliveries() -> usize {
+    1
+}
+
+#[inline(always)]
+pub const fn relay_restart(_: u64) -> Option<u64> {
+    None
+}
+
 /// Refuses the value of `PANGAEA_FAULTS`: this build has no faults.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use pangaea_contracts::Envelope;
 use tokio::time::Instant;
 
+pub(super) use self::gaps::end_of;
 use self::progress::Progress;
 use super::link::{Link, broker};
 use super::{consumer, stream, wire};
@@ -145,7 +146,12 @@ impl NatsReader {
         message: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>,
     ) -> Result<(), BusError> {
         match message {
-            Some(Ok(message)) => self.accept(message.message),
+            Some(Ok(message)) => {
+                for _ in 1..pangaea_faults::deliveries() {
+                    self.accept(message.message.clone())?;
+                }
+                self.accept(message.message)
+            }
             Some(Err(error)) => self.pull_failed(&error),
             None => self.pull_failed(&"it has ended"),
         }
