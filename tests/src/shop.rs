@@ -67,8 +67,11 @@ impl Shop {
         });
         let created = self.staff.post("/v1/products", product).send().await?.expect(201)?;
         let text = |value: &Value| value.as_str().map(str::to_owned).context("a product without ids");
-        let sku =
-            Sku { id: text(&created.body["variants"][0]["sku_id"])?, product_id: text(&created.body["id"])?, code: code.to_owned() };
+        let sku = Sku {
+            id: text(&created.body["variants"][0]["sku_id"])?,
+            product_id: text(&created.body["id"])?,
+            code: code.to_owned(),
+        };
         self.wait_orderable(&sku).await?;
         Ok(sku)
     }

@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use tokio::sync::Semaphore;
@@ -6,9 +7,12 @@ use tokio::sync::Semaphore;
 use crate::api::Api;
 use crate::broker::Broker;
 use crate::folder::Folder;
-use crate::placement::{Part, Placement};
+use crate::host::Host;
+use crate::placement::Placement;
+use crate::postgres::{Database, Postgres};
 use crate::process::Process;
-use crate::store::{Host, Store};
+use crate::proxies::{Link, Proxies};
+use crate::store::Store;
 use crate::{free_port, program, workspace};
 
 /// Stores at once in this process: each may be seven processes.
@@ -19,20 +23,56 @@ static PLACES: Semaphore = Semaphore::const_new(2);
 pub struct StoreBuilder {
     placement: Placement,
     env: BTreeMap<String, String>,
+    /// Variables of one module's processes, over those of all.
+    own_env: Vec<(String, String, String)>,
     without_broker: bool,
+    on_postgres: bool,
+    own_postgres: bool,
+    with_proxies: bool,
+    shut: BTreeSet<Link>,
+}
+
+/// Where the servers of a store are.
+#[derive(Debug)]
+struct Servers {
+    broker: Option<SocketAddr>,
+    database: Option<Database>,
+    provider: SocketAddr,
 }
 
 // === impl StoreBuilder ===
 
 impl StoreBuilder {
     pub(crate) fn new(placement: Placement) -> Self {
-        Self { placement, env: BTreeMap::new(), without_broker: false }
+        Self {
+            placement,
+            env: BTreeMap::new(),
+            own_env: Vec::new(),
+            without_broker: false,
+            on_postgres: placement.has_postgres(),
+            own_postgres: false,
+            with_proxies: false,
+            shut: BTreeSet::new(),
+        }
     }
 
     /// Sets a configuration key of all processes, by the name of its environment variable without `PANGAEA__`.
     #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        self.env.insert(format!("PANGAEA__{name}"), value.to_owned());
+    pub fn set(self, name: &str, value: &str) -> Self {
+        self.variable(&format!("PANGAEA__{name}"), value)
+    }
+
+    /// Sets an environment variable of all processes that host modules.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets an environment variable of the processes that host `module`. [`Process::set_variable`] takes it away again.
+    #[must_use]
+    pub fn variable_of(mut self, module: &str, name: &str, value: &str) -> Self {
+        self.own_env.push((module.to_owned(), name.to_owned(), value.to_owned()));
         self
     }
 
@@ -41,6 +81,35 @@ impl StoreBuilder {
     pub fn without_broker(mut self) -> Self {
         self.without_broker = true;
         self
+    }
+
+    /// A database of its own on PostgreSQL in place of SQLite: on the server that `PANGAEA_TEST_POSTGRES_URL` names, else
+    /// on a server of its own.
+    #[must_use]
+    pub fn on_postgres(mut self) -> Self {
+        self.on_postgres = true;
+        self
+    }
+
+    /// PostgreSQL on a server of its own, which can be killed: [`Store::postgres`].
+    #[must_use]
+    pub fn own_postgres(mut self) -> Self {
+        self.own_postgres = true;
+        self.on_postgres()
+    }
+
+    /// Every connection of a process that hosts modules goes through a proxy: [`Store::proxies`].
+    #[must_use]
+    pub fn with_proxies(mut self) -> Self {
+        self.with_proxies = true;
+        self
+    }
+
+    /// The same, and this link is shut at the start, as if its server were not there yet.
+    #[must_use]
+    pub fn shut(mut self, link: Link) -> Self {
+        self.shut.insert(link);
+        self.with_proxies()
     }
 
     /// Starts all of it and waits until it is ready.
@@ -56,61 +125,132 @@ impl StoreBuilder {
     /// Starts all processes without waiting for them.
     ///
     /// # Errors
-    /// When broker or provider do not start.
+    /// When a server does not start.
     pub async fn spawn(self) -> Result<Store> {
-        let Self { placement, env, without_broker } = self;
         let place = PLACES.acquire().await.context("places are never closed")?;
-        let folder = Folder::new("store")?;
+        let (placement, folder) = (self.placement, Folder::new("store")?);
         let mut broker = placement.has_broker().then(|| Broker::new(folder.path())).transpose()?;
-        if let Some(broker) = broker.as_mut().filter(|_| !without_broker) {
+        if let Some(broker) = broker.as_mut().filter(|_| !self.without_broker) {
             broker.start().await?;
         }
-        let (mut provider, provider_url) = simulator(&folder)?;
+        let (postgres, database) = if self.on_postgres { self.database(&folder).await? } else { (None, None) };
+        let (mut provider, provider_address) = simulator(&folder)?;
         provider.start()?;
-        let mut env: Vec<_> = shared_env(&folder, broker.as_ref(), &provider_url).into_iter().chain(env).collect();
-        env.extend(placement.has_broker().then(|| ("PANGAEA__BUS__KIND".to_owned(), "nats".to_owned())));
-        let mut parts =
-            placement.parts().iter().map(|part| host(placement, part, &env, &folder)).collect::<Result<Vec<_>>>()?;
-        for host in &mut parts {
-            host.process.start()?;
+        let provider_url = format!("http://{provider_address}");
+        let servers = Servers { broker: broker.as_ref().map(Broker::address), database, provider: provider_address };
+        let env = self.shared_env(&folder, &servers);
+        let (mut hosts, proxies) = self.hosts(&env, &servers, &folder).await?;
+        for host in &mut hosts {
+            host.process().start()?;
         }
-        let (edge, base) = edge(&parts, &folder)?;
-        let api = Api::new(&base)?;
-        Ok(Store { placement, api, edge, parts, provider, provider_url, broker, env, folder, place })
+        let (edge, base) = edge(&hosts, &folder)?;
+        let (api, database) = (Api::new(&base)?, servers.database);
+        Ok(Store {
+            placement,
+            api,
+            edge,
+            hosts,
+            provider,
+            provider_url,
+            broker,
+            postgres,
+            database,
+            proxies,
+            env,
+            folder,
+            place,
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "where the test's servers are is said by the environment")]
+    async fn database(&self, folder: &Folder) -> Result<(Option<Postgres>, Option<Database>)> {
+        if let Some(url) = std::env::var("PANGAEA_TEST_POSTGRES_URL").ok().filter(|_| !self.own_postgres) {
+            return Ok((None, Some(Database::create(&url).await.context("PANGAEA_TEST_POSTGRES_URL")?)));
+        }
+        let mut server = Postgres::new(folder.path()).await?;
+        server.start().await?;
+        let database = server.database().await?;
+        Ok((Some(server), Some(database)))
+    }
+
+    /// What all processes of the store share of their environment, by the direct ways.
+    fn shared_env(&self, folder: &Folder, servers: &Servers) -> Vec<(String, String)> {
+        let database_url =
+            servers.database.as_ref().map_or_else(|| format!("sqlite:{}", folder.join("{module}.db")), Database::url);
+        let mut env = vec![
+            ("DATABASE__URL", database_url),
+            ("MODULES__PAYMENT__OPTIONS__PROVIDER__URL", format!("http://{}", servers.provider)),
+            ("MODULES__USER__OPTIONS__SEALING_KEY_FILE", folder.join("sealing.key")),
+            ("RUNTIME__REPLICAS", self.placement.replicas().to_string()),
+        ];
+        if let Some(broker) = servers.broker {
+            env.push(("BUS__URL", format!("nats://{broker}")));
+            env.push(("BUS__NAMESPACE", format!("test{}", free_port())));
+            env.push(("BUS__KIND", "nats".to_owned()));
+        }
+        let env = env.into_iter().map(|(name, value)| (format!("PANGAEA__{name}"), value));
+        env.chain(self.env.clone()).collect()
+    }
+
+    async fn hosts(
+        &self,
+        env: &[(String, String)],
+        servers: &Servers,
+        folder: &Folder,
+    ) -> Result<(Vec<Host>, Proxies)> {
+        let (mut hosts, mut proxies) = (Vec::new(), Proxies::default());
+        let config = config_file(self.placement);
+        for part in self.placement.parts() {
+            for replica in 1..=self.placement.replicas() {
+                let name = match self.placement.replicas() {
+                    1 => part.name(),
+                    _ => format!("{}-{replica}", part.name()),
+                };
+                let mut host = Host::new(part, &name, &["run", "--config", &config], folder)?;
+                host.process().envs(env);
+                if self.with_proxies {
+                    let ways = servers.proxied(&name, &mut proxies).await?;
+                    ways.iter().for_each(|(name, value)| {
+                        host.process().set_variable(name, Some(value));
+                    });
+                }
+                for (_, name, value) in self.own_env.iter().filter(|(module, ..)| part.hosts(module)) {
+                    host.process().set_variable(name, Some(value));
+                }
+                hosts.push(host);
+            }
+        }
+        self.shut.iter().flat_map(|link| proxies.of(*link)).for_each(|proxy| proxy.shut());
+        Ok((hosts, proxies))
+    }
+}
+
+// === impl Servers ===
+
+impl Servers {
+    /// Puts a proxy before each server for one process, and returns what leads it there.
+    async fn proxied(&self, process: &str, proxies: &mut Proxies) -> Result<Vec<(&'static str, String)>> {
+        let provider = proxies.add(Link::Provider, process, self.provider).await?;
+        let mut ways = vec![("PANGAEA__MODULES__PAYMENT__OPTIONS__PROVIDER__URL", format!("http://{provider}"))];
+        if let Some(broker) = self.broker {
+            let broker = proxies.add(Link::Nats, process, broker).await?;
+            ways.push(("PANGAEA__BUS__URL", format!("nats://{broker}")));
+        }
+        if let Some(database) = &self.database {
+            let server = proxies.add(Link::Postgres, process, database.server).await?;
+            ways.push(("PANGAEA__DATABASE__URL", database.url_by(server)));
+        }
+        Ok(ways)
     }
 }
 
 /// The provider outlives the store's processes, as a real one does: its ledger is the truth about money.
-fn simulator(folder: &Folder) -> Result<(Process, String)> {
-    let address = format!("127.0.0.1:{}", free_port());
+fn simulator(folder: &Folder) -> Result<(Process, SocketAddr)> {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut process = Process::new("simulate-provider", program()?, folder.path());
-    process.args(&["simulate-provider", "--listen", &address, "--ledger", &folder.join("provider-ledger.jsonl")]);
-    Ok((process, format!("http://{address}")))
-}
-
-fn shared_env(folder: &Folder, broker: Option<&Broker>, provider_url: &str) -> Vec<(String, String)> {
-    let mut env = vec![
-        ("DATABASE__URL", format!("sqlite:{}", folder.join("{module}.db"))),
-        ("MODULES__PAYMENT__OPTIONS__PROVIDER__URL", provider_url.to_owned()),
-        ("MODULES__USER__OPTIONS__SEALING_KEY_FILE", folder.join("sealing.key")),
-    ];
-    if let Some(broker) = broker {
-        env.push(("BUS__URL", broker.url()));
-        env.push(("BUS__NAMESPACE", format!("test{}", free_port())));
-    }
-    env.into_iter().map(|(name, value)| (format!("PANGAEA__{name}"), value)).collect()
-}
-
-fn host(placement: Placement, part: &'static Part, env: &[(String, String)], folder: &Folder) -> Result<Host> {
-    let address = || format!("127.0.0.1:{}", free_port());
-    let (http, operations) = (address(), address());
-    let mut process = Process::new(&part.name(), program()?, folder.path());
-    process.args(&["run", "--config", &config_file(placement)]).envs(env).envs(&[
-        ("PANGAEA__RUNTIME__MODULES".to_owned(), part.modules.join(",")),
-        ("PANGAEA__HTTP__LISTEN".to_owned(), http.clone()),
-        ("PANGAEA__OPERATIONS__LISTEN".to_owned(), operations.clone()),
-    ]);
-    Ok(Host { part, process, http: format!("http://{http}"), operations: format!("http://{operations}") })
+    let (listen, ledger) = (address.to_string(), folder.join("provider-ledger.jsonl"));
+    process.args(&["simulate-provider", "--listen", &listen, "--ledger", &ledger]);
+    Ok((process, address))
 }
 
 pub(crate) fn config_file(placement: Placement) -> String {
@@ -118,17 +258,21 @@ pub(crate) fn config_file(placement: Placement) -> String {
 }
 
 /// The one address of a store of several processes.
-fn edge(parts: &[Host], folder: &Folder) -> Result<(Option<Process>, String)> {
-    if let [only] = parts {
-        return Ok((None, only.http.clone()));
+fn edge(hosts: &[Host], folder: &Folder) -> Result<(Option<Process>, String)> {
+    if let [only] = hosts {
+        return Ok((None, only.url().to_owned()));
     }
     let address = format!("127.0.0.1:{}", free_port());
     let mut process = Process::new("edge", program()?, folder.path());
     process.args(&["edge", "--listen", &address]);
-    for host in parts {
-        for prefix in host.part.prefixes() {
-            process.args(&["--route", &format!("{prefix}={}", host.http)]);
+    let mut targets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for host in hosts {
+        for prefix in host.part().prefixes() {
+            targets.entry(prefix).or_default().push(host.url());
         }
+    }
+    for (prefix, urls) in targets {
+        process.args(&["--route", &format!("{prefix}={}", urls.join(","))]);
     }
     process.start()?;
     Ok((Some(process), format!("http://{address}")))

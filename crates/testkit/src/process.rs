@@ -1,5 +1,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,9 +23,17 @@ pub struct Process {
     args: Vec<String>,
     env: Vec<(String, String)>,
     folder: PathBuf,
+    user: Option<User>,
     /// Standard output and standard error, of all lives.
     log: PathBuf,
     child: Option<Child>,
+}
+
+/// A user of the system to run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// What a program that has ended left.
@@ -46,6 +55,7 @@ impl Process {
             args: Vec::new(),
             env: Vec::new(),
             folder: folder.to_owned(),
+            user: None,
             log: folder.join(format!("{name}.log")),
             child: None,
         }
@@ -58,6 +68,18 @@ impl Process {
 
     pub fn envs(&mut self, env: &[(String, String)]) -> &mut Self {
         self.env.extend_from_slice(env);
+        self
+    }
+
+    /// Sets a variable from its next start on, or takes it away.
+    pub fn set_variable(&mut self, name: &str, value: Option<&str>) -> &mut Self {
+        self.env.retain(|(known, _)| known != name);
+        self.env.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        self
+    }
+
+    pub(crate) fn run_as(&mut self, user: Option<User>) -> &mut Self {
+        self.user = user;
         self
     }
 
@@ -184,20 +206,31 @@ impl Process {
 
     /// All it has written, in all its lives.
     pub fn log(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        self.log_from(0)
+    }
+
+    /// How much it has written so far, for [`Process::log_from`].
+    pub fn log_bytes(&self) -> u64 {
+        std::fs::metadata(&self.log).map_or(0, |about| about.len())
+    }
+
+    /// What it has written since then.
+    pub fn log_from(&self, bytes: u64) -> String {
+        self.read_log(bytes).unwrap_or_default()
     }
 
     /// The end of what it has written.
     pub fn log_tail(&self) -> String {
-        let tail = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(&self.log)?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        tail().map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+        let from = self.log_bytes().saturating_sub(TAIL_BYTES);
+        self.read_log(from).unwrap_or_else(|error| error.to_string())
+    }
+
+    fn read_log(&self, from: u64) -> std::io::Result<String> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn command(&self) -> Command {
@@ -208,6 +241,9 @@ impl Process {
             command.env("PATH", path);
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(User { uid, gid }) = self.user {
+            command.uid(uid).gid(gid);
+        }
         command
     }
 }

@@ -38,20 +38,24 @@ pub async fn run_program(folder: &Path, args: &[&str], env: &[(String, String)])
     process.run(RUN_MAX).await
 }
 
-/// `target/<profile>/deps/<test>` → `target/<profile>/pangaea`.
+/// `target/<profile>/deps/<test>`, or `target/<profile>/<program>`, → `target/<profile>/pangaea`.
 fn find_or_build() -> Result<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "tests are told by the environment which program to run")]
     if let Some(named) = std::env::var_os("PANGAEA_PROGRAM") {
         return Ok(std::path::absolute(named)?);
     }
-    let test = std::env::current_exe().context("the test does not know its own path")?;
-    let profile = test.parent().and_then(Path::parent).context("the test's executable is in no target folder")?;
+    let this = std::env::current_exe().context("the test does not know its own path")?;
+    let mut profile = this.parent().context("the test's executable is in no target folder")?;
+    if profile.ends_with("deps") {
+        profile = profile.parent().context("the test's executable is in no target folder")?;
+    }
     let program = profile.join(format!("pangaea{}", std::env::consts::EXE_SUFFIX));
     if program.is_file() {
         return Ok(program);
     }
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--package", "pangaea"]).current_dir(workspace());
+    // With the tests, whose manifest asks for the program's faults.
+    build.args(["build", "--package", "pangaea", "--package", "pangaea-tests"]).current_dir(workspace());
     if profile.file_name().is_some_and(|name| name == "release") {
         build.arg("--release");
     }

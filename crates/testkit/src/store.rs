@@ -1,7 +1,6 @@
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use pangaea_simulator::{Ledger, LedgerEntry, LedgerSummary};
 use tokio::sync::SemaphorePermit;
 
@@ -9,15 +8,12 @@ use crate::api::{Account, Api};
 use crate::broker::Broker;
 use crate::builder::{StoreBuilder, config_file};
 use crate::folder::Folder;
-use crate::placement::{Part, Placement};
+use crate::host::{Host, stop, wait_answers};
+use crate::placement::Placement;
+use crate::postgres::{Database, Postgres};
 use crate::process::{Output, Process};
+use crate::proxies::Proxies;
 use crate::run_program;
-use crate::wait::eventually;
-
-/// A slow machine that runs two stores of many processes each is given its time.
-const READY_MAX: Duration = Duration::from_secs(60);
-/// Longer than the store's own bounds on a drain.
-const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// A running store. Dropped, everything of it is killed.
 #[derive(Debug)]
@@ -25,25 +21,19 @@ pub struct Store {
     pub(crate) placement: Placement,
     pub(crate) api: Api,
     pub(crate) edge: Option<Process>,
-    pub(crate) parts: Vec<Host>,
+    pub(crate) hosts: Vec<Host>,
     pub(crate) provider: Process,
     pub(crate) provider_url: String,
     pub(crate) broker: Option<Broker>,
+    pub(crate) postgres: Option<Postgres>,
+    pub(crate) database: Option<Database>,
+    pub(crate) proxies: Proxies,
     /// What all processes of the store share of their environment.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) folder: Folder,
     /// Held for as long as it runs.
     #[expect(dead_code, reason = "its drop is its use")]
     pub(crate) place: SemaphorePermit<'static>,
-}
-
-/// One process of the store.
-#[derive(Debug)]
-pub(crate) struct Host {
-    pub(crate) part: &'static Part,
-    pub(crate) process: Process,
-    pub(crate) http: String,
-    pub(crate) operations: String,
 }
 
 // === impl Store ===
@@ -95,6 +85,19 @@ impl Store {
         self.broker.as_mut().expect("this placement has a broker")
     }
 
+    /// The PostgreSQL server.
+    ///
+    /// # Panics
+    /// When the store has none of its own: [`StoreBuilder::own_postgres`].
+    pub fn postgres(&mut self) -> &mut Postgres {
+        self.postgres.as_mut().expect("this store has a PostgreSQL server of its own")
+    }
+
+    /// The proxies on its connections; none where the store was started without: [`StoreBuilder::with_proxies`].
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
     /// The provider's process.
     pub fn provider(&mut self) -> &mut Process {
         &mut self.provider
@@ -119,13 +122,41 @@ impl Store {
     /// # Errors
     /// When no process hosts it.
     pub fn url_of(&self, module: &str) -> Result<&str> {
-        let host = self.parts.iter().find(|host| host.part.hosts(module));
-        Ok(&host.with_context(|| format!("no process hosts {module}"))?.http)
+        Ok(self.first_of(module)?.url())
     }
 
     /// The names of the store's processes that host modules.
     pub fn part_names(&self) -> Vec<String> {
-        self.parts.iter().map(|host| host.part.name()).collect()
+        self.hosts.iter().map(|host| host.name().to_owned()).collect()
+    }
+
+    /// The processes that host modules.
+    pub fn hosts(&mut self) -> &mut [Host] {
+        &mut self.hosts
+    }
+
+    /// The processes that host `module`, its replicas.
+    pub fn hosts_of<'a>(&'a mut self, module: &'a str) -> impl Iterator<Item = &'a mut Host> {
+        self.hosts.iter_mut().filter(move |host| host.part().hosts(module))
+    }
+
+    /// The process of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn host_named(&mut self, name: &str) -> Result<&mut Host> {
+        let host = self.hosts.iter_mut().find(|host| host.name() == name);
+        host.with_context(|| format!("no process is named {name}"))
+    }
+
+    /// The name of the process that leads `module`, if any says so now. One that does not answer does not lead.
+    pub async fn leader_of(&self, module: &str) -> Option<&str> {
+        for host in self.hosts.iter().filter(|host| host.part().hosts(module)) {
+            if host.leads(module).await.unwrap_or(false) {
+                return Some(host.name());
+            }
+        }
+        None
     }
 
     /// SIGKILL for the process that hosts `module`.
@@ -133,7 +164,7 @@ impl Store {
     /// # Errors
     /// When none does, or it does not run.
     pub fn kill(&mut self, module: &str) -> Result<()> {
-        self.host(module)?.process.kill()
+        self.process(module)?.kill()
     }
 
     /// Starts the process that hosts `module` again, and waits until it is ready.
@@ -141,9 +172,7 @@ impl Store {
     /// # Errors
     /// When it is not ready in time; the end of its log is in the error.
     pub async fn restart(&mut self, module: &str) -> Result<()> {
-        let host = self.host(module)?;
-        host.process.start()?;
-        host.wait_ready().await
+        self.host(module)?.restart().await
     }
 
     /// The process that hosts `module`.
@@ -151,7 +180,7 @@ impl Store {
     /// # Errors
     /// When none does.
     pub fn process(&mut self, module: &str) -> Result<&mut Process> {
-        Ok(&mut self.host(module)?.process)
+        Ok(self.host(module)?.process())
     }
 
     /// What `/readyz` of the process that hosts `module` says.
@@ -159,8 +188,7 @@ impl Store {
     /// # Errors
     /// When it does not answer.
     pub async fn readiness(&self, module: &str) -> Result<crate::Answer> {
-        let host = self.parts.iter().find(|host| host.part.hosts(module)).context("no such module")?;
-        Api::new(&host.operations)?.get("/readyz").send().await
+        self.first_of(module)?.readiness().await
     }
 
     /// What `/metrics` of the process that hosts `module` says.
@@ -168,8 +196,7 @@ impl Store {
     /// # Errors
     /// When it does not answer.
     pub async fn metrics(&self, module: &str) -> Result<String> {
-        let host = self.parts.iter().find(|host| host.part.hosts(module)).context("no such module")?;
-        Ok(Api::new(&host.operations)?.get("/metrics").send().await?.expect(200)?.text)
+        self.first_of(module)?.metrics().await
     }
 
     /// Waits until every process is ready, and the edge and the provider answer.
@@ -179,7 +206,7 @@ impl Store {
     pub async fn wait_ready(&mut self) -> Result<()> {
         let provider = Api::new(&self.provider_url)?;
         wait_answers(&mut self.provider, &provider, "/v1/payment_intents?limit=1").await?;
-        for host in &mut self.parts {
+        for host in &mut self.hosts {
             host.wait_ready().await?;
         }
         match &mut self.edge {
@@ -243,52 +270,26 @@ impl Store {
         if let Some(edge) = &mut self.edge {
             stop(edge).await?;
         }
-        for host in self.parts.iter_mut().rev() {
-            stop(&mut host.process).await?;
+        for host in self.hosts.iter_mut().rev() {
+            host.stop().await?;
         }
         stop(&mut self.provider).await?;
+        if let (Some(database), None) = (&self.database, &self.postgres) {
+            // The server is not ours.
+            database.delete().await?;
+        }
         self.folder.set_clean();
         Ok(())
     }
 
-    fn host(&mut self, module: &str) -> Result<&mut Host> {
-        let host = self.parts.iter_mut().find(|host| host.part.hosts(module));
+    fn first_of(&self, module: &str) -> Result<&Host> {
+        let host = self.hosts.iter().find(|host| host.part().hosts(module));
         host.with_context(|| format!("no process hosts {module}"))
     }
-}
 
-async fn stop(process: &mut Process) -> Result<()> {
-    process.must_run()?;
-    let status = process.terminate(STOP_MAX).await?;
-    ensure!(
-        status.success(),
-        "{} ended with {status} after SIGTERM; its log ends:\n{}",
-        process.name(),
-        process.log_tail()
-    );
-    Ok(())
-}
-
-// === impl Host ===
-
-impl Host {
-    async fn wait_ready(&mut self) -> Result<()> {
-        let operations = Api::new(&self.operations)?;
-        wait_answers(&mut self.process, &operations, "/readyz").await
+    /// Of several replicas, the first.
+    fn host(&mut self, module: &str) -> Result<&mut Host> {
+        let host = self.hosts.iter_mut().find(|host| host.part().hosts(module));
+        host.with_context(|| format!("no process hosts {module}"))
     }
-}
-
-async fn wait_answers(process: &mut Process, api: &Api, path: &str) -> Result<()> {
-    let mut last = String::new();
-    let what = format!("{} to answer GET {path} with 200", process.name());
-    let answered = eventually(&what, READY_MAX, async || {
-        process.must_run()?;
-        match api.get(path).send().await {
-            Ok(answer) if answer.status == 200 => return Ok(Some(())),
-            Ok(answer) => last = format!("{} {}", answer.status, answer.text),
-            Err(error) => last = format!("{error:#}"),
-        }
-        Ok(None)
-    });
-    answered.await.with_context(|| format!("last: {last}\nits log ends:\n{}", process.log_tail()))
 }

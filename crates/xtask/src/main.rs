@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod binary;
 mod ci;
+mod drill;
 mod outcome;
 mod postgres;
 mod process;
@@ -42,6 +43,12 @@ enum Command {
     /// Build the release binary and run one of its benchmarks.
     Bench {
         /// The benchmark's name and its arguments, e.g. `saga --help`.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Build the store with faults and run one of its drills, against servers found as `test` finds them.
+    Drill {
+        /// The drill's name and its arguments, e.g. `kill --count 300 --placement apart-postgres`, or `--help`.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -75,5 +82,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Dist => binary::dist(),
         Command::Up(args) => up::run(&args),
         Command::Bench { args } => binary::bench(&args),
+        Command::Drill { args } => drill::run(&args),
     }
 }

@@ -58,34 +58,46 @@ pub(crate) fn finish(steps: &Steps, mut outcome: Outcome) -> ExitCode {
     if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Variables that lead to servers. One without a value is removed: what runs uses no server that this run did not provide.
+pub(crate) type Environment = BTreeMap<&'static str, Option<String>>;
+
 /// Variables for the tests, and the server that must live as long as they run.
-fn start_servers(
-    tools: &mut Tools,
-    interrupt: &Interrupt,
-    steps: &mut Steps,
-) -> (BTreeMap<&'static str, Option<String>>, Option<Server>) {
+fn start_servers(tools: &mut Tools, interrupt: &Interrupt, steps: &mut Steps) -> (Environment, Option<Server>) {
     let server = tools
         .postgres
         .as_ref()
         .and_then(|programs| steps.run("start PostgreSQL", || Server::start(programs, interrupt)));
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-    let environment = BTreeMap::from([
-        ("PANGAEA_NATS_SERVER", path(&tools.nats).or_else(|| path(&tools.nats_old))),
-        ("PANGAEA_NATS_SERVER_OLD", path(&tools.nats_old)),
-        ("PANGAEA_TEST_POSTGRES_URL", server.as_ref().map(Server::url)),
-    ]);
+    let mut environment = environment(tools);
+    environment.insert("PANGAEA_TEST_POSTGRES_URL", server.as_ref().map(Server::url));
     for (name, value) in &environment {
         println!("{name}={}", value.as_deref().unwrap_or("(unset)"));
     }
     (environment, server)
 }
 
-fn run_tests(
-    args: &TestArgs,
-    environment: &BTreeMap<&'static str, Option<String>>,
-    interrupt: &Interrupt,
-    steps: &mut Steps,
-) -> Outcome {
+/// Where the programs are that tests and drills start by themselves.
+pub(crate) fn environment(tools: &Tools) -> Environment {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let postgres = tools.postgres.as_ref();
+    BTreeMap::from([
+        ("PANGAEA_NATS_SERVER", path(&tools.nats).or_else(|| path(&tools.nats_old))),
+        ("PANGAEA_NATS_SERVER_OLD", path(&tools.nats_old)),
+        ("PANGAEA_TEST_POSTGRES_URL", None),
+        ("PANGAEA_POSTGRES_BIN", postgres.map(|programs| programs.bin().display().to_string())),
+        ("PANGAEA_POSTGRES_LIBRARIES", postgres.and_then(|programs| programs.libraries().map(str::to_owned))),
+    ])
+}
+
+pub(crate) fn give(command: &mut Command, environment: &Environment) {
+    for (name, value) in environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+}
+
+fn run_tests(args: &TestArgs, environment: &Environment, interrupt: &Interrupt, steps: &mut Steps) -> Outcome {
     let plan = Plan::new(&args.cargo_test);
     let mut sum = Outcome::default();
     let mut step = |name: &str, arguments: &[String]| {
@@ -93,13 +105,7 @@ fn run_tests(
             ensure!(!interrupt.is_set(), "interrupted");
             let mut command = workspace::cargo();
             command.args(arguments);
-            // A variable without a value is removed: the tests use no server that this run did not provide.
-            for (name, value) in environment {
-                match value {
-                    Some(value) => command.env(name, value),
-                    None => command.env_remove(name),
-                };
-            }
+            give(&mut command, environment);
             counted(&mut command, interrupt, &mut sum)
         });
     };

@@ -81,6 +81,11 @@ impl Postgres {
         &self.bin
     }
 
+    /// `LD_LIBRARY_PATH` for programs that were unpacked and not installed.
+    pub(crate) fn libraries(&self) -> Option<&str> {
+        self.libraries.as_deref()
+    }
+
     /// What `postgres --version` says.
     pub(crate) fn version(&self) -> &str {
         &self.version

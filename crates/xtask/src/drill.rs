@@ -1,0 +1,23 @@
+//! `cargo xtask drill`.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::workspace::{cargo, root, run as run_command, shown, target};
+use crate::{test, tools};
+
+/// Builds the store and the drills in one go, because only what is built together with the tests has faults, and runs one.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let tools = tools::find_or_install(false);
+    run_command(cargo().args(["build", "--package", "pangaea", "--package", "pangaea-tests", "--bins"]))?;
+    let mut command = Command::new(target().join("debug/drill"));
+    test::give(&mut command, &test::environment(&tools));
+    command.args(args).current_dir(root());
+    println!("$ {}", shown(&command));
+    let status = command.status().context("could not start the drills")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
