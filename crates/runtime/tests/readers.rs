@@ -113,7 +113,9 @@ impl Running {
     async fn start(settings: &[(&str, &str)], van: fn() -> Definition) -> Self {
         let set = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let sources = Sources { overrides: Overrides { set, ..Overrides::default() }, ..Sources::default() };
-        let config = Config::load(&sources).unwrap().config;
+        let mut config = Config::load(&sources).unwrap().config;
+        // The compiled-in defaults are the store's.
+        config.modules.clear();
         let catalogue: Vec<Arc<dyn Module>> =
             [user, oven, van].into_iter().map(|define| Arc::new(Small(define)) as Arc<dyn Module>).collect();
         let host = Host::build(config, catalogue, Arc::new(SystemClock), Arc::new(String::new)).await.unwrap();

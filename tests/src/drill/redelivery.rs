@@ -41,7 +41,6 @@ impl Drill for Redelivery {
         record.set("placement", self.placement.name());
         record.progress("a run without faults");
         let plain = workload(Store::builder(self.placement), record).await.context("without faults")?;
-        ensure!(record.counted("duplicates") == 0 && record.counted("relay_restarts") == 0, "it had faults");
         record.set("lines", plain.lines().len());
         record.set("digest", plain.digest());
         for run in 0..u64::from(self.count) {
