@@ -12,6 +12,8 @@ use serde_json::json;
 
 use crate::{Session, Shop, Sku, order_body};
 
+/// In the store's folder: an order's id a line.
+pub(crate) const ACCEPTED_FILE: &str = "accepted.log";
 const ORDERS_MAX: usize = 200_000;
 /// How long a client goes on asking. Longer than a restart or an outage takes.
 const ANSWER_MAX: Duration = Duration::from_secs(180);
@@ -81,7 +83,7 @@ impl Clients {
     /// # Errors
     /// When the log cannot be made.
     pub fn start_at(shop: &Shop, sku: &Sku, pace: Pace) -> Result<Self> {
-        let log = shop.store.folder().path().join("accepted.log");
+        let log = shop.store.folder().path().join(ACCEPTED_FILE);
         let shared = Arc::new(Shared {
             session: Session::of_staff(shop),
             rest: pace.rest,

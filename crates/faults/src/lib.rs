@@ -30,14 +30,17 @@ mod repetition;
 #[cfg(all(feature = "enabled", debug_assertions))]
 use on::plan;
 #[cfg(all(feature = "enabled", debug_assertions))]
-pub use on::{HookGuard, Injected, is_active, planted, reach, refuse, unguarded, with_hook};
+pub use on::{HookGuard, Injected, PlantGuard, is_active, planted, reach, refuse, unguarded, with_hook, with_plant};
 #[cfg(all(feature = "enabled", debug_assertions))]
 pub use repetition::{deliveries, relay_restart};
 
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
 mod off;
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
-pub use off::{Injected, deliveries, is_active, planted, reach, refuse, relay_restart, unguarded};
+pub use off::{
+    HookGuard, Injected, PlantGuard, deliveries, is_active, planted, reach, refuse, relay_restart, unguarded,
+    with_hook, with_plant,
+};
 
 pub use name::{Action, Failpoint, Plant};
 

@@ -46,6 +46,14 @@ type Hook = Rc<dyn Fn(Failpoint) -> Option<Action>>;
 
 thread_local! {
     static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    static PLANTS: RefCell<ThreadPlants> = const { RefCell::new(ThreadPlants { bare: Vec::new(), guarded: Vec::new() }) };
+}
+
+/// The bugs of one thread, beside those of the process.
+#[derive(Clone, Debug)]
+struct ThreadPlants {
+    bare: Vec<Plant>,
+    guarded: Vec<Plant>,
 }
 
 /// Comes to a boundary. A crash ends the process here; in a thread with a hook it is a failure, and the hook's owner acts
@@ -55,7 +63,7 @@ thread_local! {
 /// Where the plan or the hook says so.
 pub async fn reach(point: Failpoint) -> Result<(), Injected> {
     let (action, hooked) = decide(point);
-    if action.is_some() && !hooked {
+    if let (Some(action), false) = (action, hooked) {
         eprintln!("{VARIABLE}: {action:?} at {point}");
     }
     match action {
@@ -80,11 +88,12 @@ fn decide(point: Failpoint) -> (Option<Action>, bool) {
 /// Whether this bug is in.
 pub fn planted(plant: Plant) -> bool {
     plan().is_some_and(|plan| plan.plants.contains(&plant) || plan.guarded.contains(&plant))
+        || PLANTS.with_borrow(|plants| plants.bare.contains(&plant) || plants.guarded.contains(&plant))
 }
 
 /// Whether the guard beneath this bug is taken away.
 pub fn unguarded(plant: Plant) -> bool {
-    plan().is_some_and(|plan| plan.plants.contains(&plant))
+    plan().is_some_and(|plan| plan.plants.contains(&plant)) || PLANTS.with_borrow(|plants| plants.bare.contains(&plant))
 }
 
 /// Whether any fault may happen here: what is one step for speed is then done in its parts.
@@ -114,6 +123,24 @@ pub struct HookGuard(Option<Hook>);
 impl Drop for HookGuard {
     fn drop(&mut self) {
         HOOK.set(self.0.take());
+    }
+}
+
+/// Until the returned value is dropped, this bug is in for *this thread*; with its guard in place, or taken away.
+#[must_use = "the bug goes when this is dropped"]
+pub fn with_plant(plant: Plant, guarded: bool) -> PlantGuard {
+    PLANTS.with_borrow_mut(|plants| {
+        let before = plants.clone();
+        if guarded { &mut plants.guarded } else { &mut plants.bare }.push(plant);
+        PlantGuard(before)
+    })
+}
+
+pub struct PlantGuard(ThreadPlants);
+
+impl Drop for PlantGuard {
+    fn drop(&mut self) {
+        PLANTS.replace(self.0.clone());
     }
 }
 
@@ -220,5 +247,17 @@ mod tests {
         assert_eq!(reach(Failpoint::CommitAfter).await, Err(Injected(Failpoint::CommitAfter)));
         drop(guard);
         assert_eq!(reach(Failpoint::CommitAfter).await, Ok(()));
+    }
+
+    #[test]
+    fn a_plant_of_a_thread_goes_with_its_guard() {
+        let outer = with_plant(Plant::FloatMoney, true);
+        assert!(planted(Plant::FloatMoney) && !unguarded(Plant::FloatMoney));
+        let inner = with_plant(Plant::FloatMoney, false);
+        assert!(unguarded(Plant::FloatMoney) && !planted(Plant::RelaySkipsARow));
+        drop(inner);
+        assert!(!unguarded(Plant::FloatMoney));
+        drop(outer);
+        assert!(!planted(Plant::FloatMoney));
     }
 }

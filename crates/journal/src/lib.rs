@@ -29,8 +29,10 @@ mod rows;
 mod session;
 mod statement;
 mod temporary;
+mod torn;
 mod unit_of_work;
 mod value;
+mod whole;
 mod writer;
 
 pub use audit::{DeadLetterCounts, Extent, Extents};
@@ -43,7 +45,8 @@ pub use identity_map::Mark;
 pub use migrate::Migration;
 pub use record::{IntoKey, Record};
 pub use rows::{
-    CursorRow, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow, TimerRow,
+    CursorRow, DeadLetterChoice, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow,
+    TimerRow,
 };
 pub use statement::{Row, Statement};
 pub use value::{Column, ColumnType, Json, Value};

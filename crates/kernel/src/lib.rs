@@ -26,7 +26,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use cx::{Cx, DerivedId};
 pub use definition::{Definition, Handler, Keys, Module, Reader, Reading, Registered, Serve, Start};
 pub use effect::{Call, Effect, ErasedPerformer, Outcome, Performed, Performer, TryError};
-pub use executor::{BatchResult, Done, Executor, ExecutorError, Work};
+pub use executor::{BatchResult, Done, Executor, ExecutorError, LetterOutcome, Work};
 pub use failure::Failure;
 pub use input::{Input, InputKind};
 pub use problem::{FieldError, Problem, ProblemKind};

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_bus::{Bus, BusError, Cursor, LogBatch, LogReader};
-use pangaea_faults::{Failpoint, Injected, deliveries, reach};
+use pangaea_faults::{Failpoint, Injected, Plant, deliveries, planted, reach};
 use pangaea_kernel::{Done, Input, Reading, Start, Work};
 use tokio_util::sync::CancellationToken;
 
@@ -182,6 +182,9 @@ impl ReaderTask {
     }
 
     async fn commit(&mut self, work: Vec<Work>, seen: &Cursor, reader: &mut dyn LogReader) -> Result<(), Interrupted> {
+        if planted(Plant::AckBeforeCommit) {
+            let _ = reader.committed(seen.position).await;
+        }
         let again = deliveries() - 1;
         if again > 0 {
             // A fault: each message several times in one batch, and once more in the next.

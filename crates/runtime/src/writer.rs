@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use pangaea_faults::{Failpoint, reach};
 use pangaea_journal::Kind;
-use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, Work};
+use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, LetterOutcome, Work};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -197,9 +197,9 @@ fn count_done(done: &[Done]) -> [(&'static str, u64); 4] {
     for one in done {
         let index = match one {
             Done::Answered(_) => 0,
-            Done::Handled | Done::Tried(_) => 1,
-            Done::Duplicate | Done::Gap { .. } | Done::LogReset { .. } => 2,
-            Done::Dead => 3,
+            Done::Handled | Done::Tried(_) | Done::Letter(LetterOutcome::Redriven | LetterOutcome::Abandoned) => 1,
+            Done::Dead | Done::Letter(LetterOutcome::FailedAgain { .. }) => 3,
+            Done::Duplicate | Done::Gap { .. } | Done::LogReset { .. } | Done::Letter(_) => 2,
         };
         counts[index].1 += 1;
     }

@@ -24,7 +24,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("runtime", &["contracts", "faults", "journal", "kernel", "bus"]),
     ("replay", &["contracts", "journal"]),
     ("simulator", &[]),
+    ("auditor", &[]),
     ("app", PRODUCT),
+    ("sim", &["contracts", "faults", "journal", "kernel", "product", "order", "payment", "user", "simulator"]),
     ("xtask", &[]),
     ("testkit", ANY),
     ("tests", ANY),
@@ -50,14 +52,15 @@ const ANY: &[&str] = &[
     "runtime",
     "replay",
     "simulator",
+    "auditor",
     "app",
     "testkit",
 ];
 
 /// A library and the only crates that may import it outside of their tests.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("async-nats", &["bus", "testkit", "tests"]),
-    ("sqlx", &["journal", "testkit", "tests"]),
+    ("async-nats", &["bus", "auditor", "testkit", "tests"]),
+    ("sqlx", &["journal", "auditor", "testkit", "tests"]),
     // The tests bring the whole system up; nothing that is shipped may lean on their tools.
     ("proptest", &["testkit", "tests"]),
 ];

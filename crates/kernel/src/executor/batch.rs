@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
-use pangaea_contracts::Timestamp;
-use pangaea_faults::{Failpoint, reach};
+use pangaea_contracts::{Envelope, Timestamp};
+use pangaea_faults::{Failpoint, Plant, reach, unguarded};
 use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError};
 
 use super::{Cursors, Done, Executor, Work, cursor_row, timer_input};
@@ -32,7 +33,13 @@ impl Abort {
             Self::Unready(_) => false,
             Self::Poison(_) => true,
             Self::Journal(error) => {
-                matches!(error, JournalError::Constraint(_) | JournalError::Decode(_) | JournalError::Statement(_))
+                matches!(
+                    error,
+                    JournalError::Constraint(_)
+                        | JournalError::Decode(_)
+                        | JournalError::Statement(_)
+                        | JournalError::Torn(_)
+                )
             }
         }
     }
@@ -59,7 +66,9 @@ pub(super) struct Batch {
     pub(super) effects: Vec<EffectRow>,
     pub(super) effects_ended: Vec<String>,
     pub(super) cursors: Cursors,
+    /// The keys of the dead letters that are new, and of those that are gone; a key stands once for each.
     pub(super) parked: Vec<String>,
+    pub(super) letters_ended: Vec<String>,
     pub(super) answers: HashMap<String, (String, Answer)>,
     pub(super) attempts_ended: Vec<String>,
     pub(super) timers_changed: HashSet<(String, String)>,
@@ -134,7 +143,8 @@ impl Executor {
         match self.follows(batch, &moved, after) {
             Some(done) => done,
             None => {
-                self.move_cursor(batch, moved);
+                self.cx.writer.skip_to(moved.clone());
+                batch.cursors.insert((moved.reader.clone(), moved.source.clone()), moved);
                 Done::Handled
             }
         }
@@ -167,6 +177,12 @@ impl Executor {
         batch.cursors.insert((moved.reader.clone(), moved.source.clone()), moved);
     }
 
+    /// Commits the transaction, if it is whole: the end of the log as it is then.
+    pub(super) async fn commit(&mut self) -> Result<Vec<Arc<Envelope>>, JournalError> {
+        self.cx.writer.check_whole()?;
+        Ok(self.cx.writer.commit().await?.into_iter().map(Arc::new).collect())
+    }
+
     pub(super) fn try_again(&mut self, batch: &mut Batch, effect_id: &str, expires_at: Timestamp) -> Done {
         let current =
             batch.effects.iter().rev().find(|row| row.id == effect_id).or_else(|| self.state.effects.get(effect_id));
@@ -178,9 +194,19 @@ impl Executor {
     }
 
     pub(super) async fn input(&mut self, batch: &mut Batch, input: &Input, now: Timestamp) -> Result<Done, Abort> {
-        if let Some(done) = self.admit(batch, input, now)? {
-            return Ok(done);
+        match self.admit(batch, input, now)? {
+            Some(done) => Ok(done),
+            None => self.run_handler(batch, input, now).await,
         }
+    }
+
+    /// Runs the handler of an input that has been admitted, and records both.
+    pub(super) async fn run_handler(
+        &mut self,
+        batch: &mut Batch,
+        input: &Input,
+        now: Timestamp,
+    ) -> Result<Done, Abort> {
         let mark = self.cx.writer.mark();
         self.cx.input = input.clone();
         self.cx.now = now;
@@ -223,7 +249,8 @@ impl Executor {
         match &input.kind {
             InputKind::Command { fingerprint } => {
                 if let Some((first, answer)) = batch.answers.get(&input.id) {
-                    let answer = if first == fingerprint { replayed(answer) } else { key_reused() };
+                    let is_repeat = first == fingerprint || unguarded(Plant::NoIdempotencyScope);
+                    let answer = if is_repeat { replayed(answer) } else { key_reused() };
                     return Ok(Some(Done::Answered(answer)));
                 }
                 return Ok(parked.then(|| Done::Answered(parked_answer())));

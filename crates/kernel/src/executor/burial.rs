@@ -1,7 +1,5 @@
 //! Dead letters: what cannot be handled is taken out of the way, and nothing of it is lost.
 
-use std::sync::Arc;
-
 use pangaea_contracts::Timestamp;
 use pangaea_journal::{DeadLetterRow, DeadLetterState, JournalError};
 
@@ -67,7 +65,7 @@ impl Executor {
         self.cx.writer.end_attempts(&input.id);
         batch.attempts_ended.push(input.id.clone());
         batch.done.push(done);
-        let log = self.cx.writer.commit().await?.into_iter().map(Arc::new).collect();
+        let log = self.commit().await?;
         Ok(self.committed(batch, log))
     }
 
@@ -81,7 +79,6 @@ impl Executor {
         now: Timestamp,
     ) -> Result<DeadLetterRow, Abort> {
         let text = serde_json::to_string(input).map_err(|error| JournalError::Decode(error.to_string()))?;
-        let cause: String = error.chars().filter(|character| !character.is_ascii_digit()).collect();
         Ok(DeadLetterRow {
             id: input.id.clone(),
             position: self.state.letters_end + batch.parked.len() as u64 + 1,
@@ -90,9 +87,15 @@ impl Executor {
             key: input.key.clone(),
             input: text,
             error: error.to_owned(),
-            fingerprint: pangaea_contracts::digest_text(&[input.subject.as_bytes(), cause.as_bytes()], 12),
+            fingerprint: fingerprint(&input.subject, error),
             attempts,
             died_at: now,
         })
     }
+}
+
+/// The same for failures of one cause: without the digits, which are ids, places and amounts.
+pub(super) fn fingerprint(subject: &str, error: &str) -> String {
+    let cause: String = error.chars().filter(|character| !character.is_ascii_digit()).collect();
+    pangaea_contracts::digest_text(&[subject.as_bytes(), cause.as_bytes()], 12)
 }

@@ -1,5 +1,6 @@
 mod batch;
 mod burial;
+mod redrive;
 mod singly;
 
 use std::any::Any;
@@ -10,6 +11,7 @@ use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{CursorRow, Database, EffectRow, JournalError, TimerRow, Writer};
 
 use self::batch::{Abort, Batch};
+pub use self::redrive::LetterOutcome;
 use crate::outputs::Outputs;
 use crate::settings::SettingsRow;
 use crate::{Answer, Cx, Definition, Input, InputKind};
@@ -77,6 +79,14 @@ pub enum Work {
         effect_id: String,
         expires_at: Timestamp,
     },
+    /// Handle the input of a dead letter again. Each letter has a transaction of its own.
+    Redrive {
+        letter_id: String,
+    },
+    /// Give a dead letter up: its input is never handled.
+    Abandon {
+        letter_id: String,
+    },
     /// Remove the secrets that have expired.
     SweepSecrets,
 }
@@ -99,6 +109,8 @@ pub enum Done {
         expected: String,
     },
     Tried(Option<EffectRow>),
+    /// Of a redrive or an abandonment.
+    Letter(LetterOutcome),
 }
 
 /// What a commit brought.
@@ -250,11 +262,29 @@ impl Executor {
             self.careful_left = self.careful_left.saturating_sub(work.len() as u32 + result.timers_fired);
             return Ok(self.with_unsent(result));
         }
+        let mut result = BatchResult::default();
+        let is_due = || self.state.next_timer.is_some_and(|due| due <= now);
+        if work.first().is_none_or(|first| first.is_about_a_letter() && is_due()) {
+            result.absorb(self.run_together(&[], now).await?);
+        }
+        for part in work.chunk_by(|one, next| !one.is_about_a_letter() && !next.is_about_a_letter()) {
+            let ran = match part {
+                [letter] if letter.is_about_a_letter() => self.run_letter(letter, now).await,
+                part => self.run_together(part, now).await,
+            };
+            let ran = self.keeping(&mut result, ran)?;
+            result.absorb(ran);
+        }
+        Ok(self.with_unsent(result))
+    }
+
+    /// One commit over all of `work`, or one each where that fails.
+    async fn run_together(&mut self, work: &[Work], now: Timestamp) -> Result<BatchResult, ExecutorError> {
         match self.attempt(work, now, TIMERS_PER_BATCH).await {
-            Ok(result) => Ok(self.with_unsent(result)),
+            Ok(result) => Ok(result),
             Err(abort) if abort.is_an_inputs_own() => {
                 self.undo().await?;
-                self.run_singly(work, now, false).await.map(|result| self.with_unsent(result))
+                self.run_singly(work, now, false).await
             }
             Err(abort) => Err(self.give_back(abort.into_error()).await),
         }
@@ -303,6 +333,8 @@ impl Executor {
                     self.advance(&mut batch, row, *after)
                 }
                 Work::Try { effect_id, expires_at } => self.try_again(&mut batch, effect_id, *expires_at),
+                Work::Redrive { letter_id } => self.redrive(&mut batch, letter_id, now).await?,
+                Work::Abandon { letter_id } => self.abandon(&mut batch, letter_id).await?,
                 Work::SweepSecrets => {
                     self.cx.writer.remove_expired_secrets(now);
                     Done::Handled
@@ -310,7 +342,7 @@ impl Executor {
             };
             batch.done.push(done);
         }
-        let log = self.cx.writer.commit().await?.into_iter().map(Arc::new).collect();
+        let log = self.commit().await?;
         Ok(self.committed(batch, log))
     }
 
@@ -324,6 +356,9 @@ impl Executor {
         self.state.letters_end += batch.parked.len() as u64;
         for key in batch.parked {
             *self.state.parked.entry(key).or_insert(0) += 1;
+        }
+        for key in batch.letters_ended {
+            self.unpark(key);
         }
         for row in &batch.effects {
             self.state.effects.insert(row.id.clone(), row.clone());
