@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pangaea_contracts::Envelope;
 use tokio::time::Instant;
 
-use super::NatsReader;
+use super::{BEHIND_WAIT, NatsReader, REFILL_ASK};
 use crate::nats::link::{Link, broker};
 use crate::protocol::{EndAnnouncement, LOG_READ_MESSAGES_MAX, LogReadReply, LogReadRequest, log_read_subject};
 use crate::{BusError, Cursor};
@@ -42,20 +42,19 @@ impl NatsReader {
         self.check_log(&announcement.log_id)?;
         self.announced = self.announced.max(announcement.end);
         if self.announced > self.tip() {
-            self.behind_since.get_or_insert_with(Instant::now);
+            self.ask_at.get_or_insert_with(|| Instant::now() + BEHIND_WAIT);
         }
         Ok(())
     }
 
     /// The stream may have been lost or cut, or its relay may be down: the owner has what it lacks.
     pub(super) async fn catch_up(&mut self) -> Result<(), BusError> {
-        self.behind_since = Some(Instant::now());
+        let pause = if self.lags { REFILL_ASK } else { BEHIND_WAIT };
+        self.ask_at = Some(Instant::now() + pause);
         match self.ask_owner().await {
             Ok(rows) => {
                 tracing::debug!(reader = self.reader, source = self.source, rows, "read past the stream");
-                if self.announced <= self.tip() {
-                    self.behind_since = None;
-                }
+                self.ask_at = (self.lags || self.announced > self.tip()).then(|| Instant::now() + pause);
                 Ok(())
             }
             Err(error) if error.is_transient() => {
