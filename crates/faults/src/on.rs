@@ -21,7 +21,11 @@ impl std::error::Error for Injected {}
 
 /// The faults of this process, as its start was told.
 #[derive(Debug, Default)]
-struct Plan {
+pub(crate) struct Plan {
+    /// See [`deliveries`](crate::deliveries).
+    pub(crate) deliveries: Option<usize>,
+    /// See [`relay_restart`](crate::relay_restart).
+    pub(crate) relay_seed: Option<u64>,
     plants: Vec<Plant>,
     guarded: Vec<Plant>,
     points: BTreeMap<Failpoint, Vec<Rule>>,
@@ -140,7 +144,7 @@ impl Drop for PlantGuard {
     }
 }
 
-fn plan() -> Option<&'static Plan> {
+pub(crate) fn plan() -> Option<&'static Plan> {
     PLAN.get()
 }
 
@@ -154,6 +158,10 @@ impl Plan {
                 plan.plants.push(name.parse()?);
             } else if let Some(name) = word.strip_prefix("guarded:") {
                 plan.guarded.push(name.parse()?);
+            } else if let Some(times) = word.strip_prefix("redeliver:") {
+                plan.deliveries = Some(times.parse().map_err(|_| format!("{times:?} is not a number"))?);
+            } else if let Some(seed) = word.strip_prefix("restart_relay:") {
+                plan.relay_seed = Some(seed.parse().map_err(|_| format!("{seed:?} is not a number"))?);
             } else {
                 let (name, rule) = word.split_once('=').ok_or_else(|| format!("{word:?} names no action"))?;
                 plan.points.entry(name.parse()?).or_default().push(Rule::parse(rule)?);
@@ -207,9 +215,10 @@ mod tests {
     fn reads_what_the_documentation_shows() {
         let plan = Plan::parse(
             "plant:relay_skips_a_row guarded:float_money commit.before=crash append.after=fail@3 \
-             handler.before=hang:3000@2x5",
+             handler.before=hang:3000@2x5 redeliver:3 restart_relay:42",
         )
         .unwrap();
+        assert_eq!((plan.deliveries, plan.relay_seed), (Some(3), Some(42)));
         assert_eq!(plan.plants, [Plant::RelaySkipsARow]);
         assert_eq!(plan.guarded, [Plant::FloatMoney]);
         let actions = |point, times: usize| (0..times).map(|_| plan.at(point)).collect::<Vec<_>>();
@@ -218,7 +227,14 @@ mod tests {
         let hang = Some(Action::Hang { millis: 3000 });
         assert_eq!(actions(Failpoint::HandlerBefore, 7), [None, hang, hang, hang, hang, hang, None]);
         assert_eq!(plan.at(Failpoint::TakeBefore), None);
-        for bad in ["commit.before", "nowhere=crash", "commit.before=explode", "plant:none", "append.after=fail@soon"] {
+        for bad in [
+            "commit.before",
+            "nowhere=crash",
+            "commit.before=explode",
+            "plant:none",
+            "append.after=fail@soon",
+            "redeliver:often",
+        ] {
             assert!(Plan::parse(bad).is_err(), "{bad}");
         }
     }

@@ -13,6 +13,7 @@
 mod audit;
 mod candidate;
 mod connection;
+mod contents;
 mod database;
 mod error;
 mod head;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use audit::{DeadLetterCounts, Extent, Extents};
 pub use candidate::Candidate;
+pub use contents::Contents;
 pub use database::{Database, DatabaseOptions, Kind};
 pub use error::JournalError;
 pub use head::Head;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pangaea_bus::{BusError, Cursor, ServiceHandle};
 use pangaea_contracts::{Actor, digest_text};
 use pangaea_journal::{JournalError, Kind, Writer};
-use pangaea_kernel::{Executor, ExecutorError, Input, InputKind, SettingsRow, Work, settings_subject};
+use pangaea_kernel::{Executor, ExecutorError, Input, InputKind, Reading, SettingsRow, Work, settings_subject};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -101,15 +101,15 @@ impl Term {
         let inbox = EffectInbox::default();
         let inherited: HashSet<String> = executor.effects().map(|row| row.id.clone()).collect();
         inbox.push(executor.effects().cloned().collect());
-        let cursors = definition.consumed().into_keys().map(|source| {
-            let cursor = executor.cursor(&source).map(|row| Cursor {
+        let readings = definition.readings().into_iter().map(|reading| {
+            let cursor = executor.cursor_of(&reading.reader, &reading.source).map(|row| Cursor {
                 log_id: row.log_id.clone(),
                 position: row.position,
                 message_id: row.message_id.clone(),
             });
-            (source, cursor.unwrap_or_default())
+            (reading, cursor.unwrap_or_default())
         });
-        let cursors = cursors.collect();
+        let readings = readings.collect();
         let effects = EffectsTask {
             module: name,
             definition: definition.clone(),
@@ -135,14 +135,14 @@ impl Term {
         term.spawn_writer(writer);
         term.spawn_effects(effects);
         member.way.leads_here(term.queue.clone());
-        if let Err(error) = term.open(head.epoch, cursors).await {
+        if let Err(error) = term.open(head.epoch, readings).await {
             term.abandon().await;
             return Err(error);
         }
         Ok(term)
     }
 
-    async fn open(&mut self, epoch: i64, cursors: Vec<(String, Cursor)>) -> Result<(), TermError> {
+    async fn open(&mut self, epoch: i64, readings: Vec<(Reading, Cursor)>) -> Result<(), TermError> {
         let member = self.member.clone();
         self.admit_settings().await;
         for command in member.module.seed() {
@@ -158,7 +158,7 @@ impl Term {
         member.bus.attach(self.log.clone()).await?;
         self.spawn_relay();
         self.tasks.service = Some(crate::forward::serve_leader(&member, epoch, self.queue.clone()).await?);
-        self.spawn_readers(cursors);
+        self.spawn_readers(readings);
         member.module.start(member.edge.clone()).await.map_err(TermError::Module)
     }
 
@@ -206,13 +206,11 @@ impl Term {
         });
     }
 
-    fn spawn_readers(&self, cursors: Vec<(String, Cursor)>) {
-        let mut subjects = self.member.definition.consumed();
-        for (source, cursor) in cursors {
+    fn spawn_readers(&self, readings: Vec<(Reading, Cursor)>) {
+        for (reading, cursor) in readings {
             let reader = ReaderTask {
                 module: self.member.name(),
-                subjects: subjects.remove(&source).unwrap_or_default(),
-                source,
+                reading,
                 bus: self.member.bus.clone(),
                 queue: self.queue.clone(),
                 cursor,

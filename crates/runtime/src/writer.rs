@@ -160,8 +160,9 @@ impl WriterTask {
         metrics::gauge!("pangaea_outbox_end", "module" => module).set(head.outbox_end as f64);
         metrics::gauge!("pangaea_dead_letters", "module" => module).set(f64::from(self.executor.dead_letters()));
         for cursor in self.executor.cursors() {
-            let position = cursor.position as f64;
-            metrics::gauge!("pangaea_cursor", "module" => module, "source" => cursor.source.clone()).set(position);
+            let (reader, source) = (cursor.reader.clone(), cursor.source.clone());
+            let gauge = metrics::gauge!("pangaea_cursor", "module" => module, "reader" => reader, "source" => source);
+            gauge.set(cursor.position as f64);
         }
     }
 }

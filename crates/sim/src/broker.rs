@@ -153,8 +153,8 @@ impl World {
         let skipped = position > after;
         // Moving the cursor over what is for others costs a commit, so that it is put off.
         if skipped && (!work.is_empty() || self.calm || self.random.chance(50)) {
-            let source = source.to_owned();
-            work.push(Work::Advance { source, log_id, after, position, message_id });
+            let (reader, source) = (self.hosts[index].name.to_owned(), source.to_owned());
+            work.push(Work::Advance { reader, source, log_id, after, position, message_id });
         }
         let name = self.hosts[index].name;
         self.step(&format!(

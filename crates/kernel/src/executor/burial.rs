@@ -38,8 +38,10 @@ impl Executor {
         self.cx.writer.begin().await.map_err(Abort::Unready)?;
         let mut batch = Batch { next_timer: self.state.next_timer, ..Batch::default() };
         match &input.kind {
-            InputKind::Delivery { source, log_id, position, .. } => {
-                self.move_cursor(&mut batch, source, log_id, *position, &input.id);
+            InputKind::Delivery { .. } => {
+                if let Some((moved, _)) = self.moves_cursor(input) {
+                    self.move_cursor(&mut batch, moved);
+                }
             }
             InputKind::EffectResult { effect_id } => {
                 self.cx.writer.end_effect(effect_id);

@@ -42,9 +42,12 @@ pub struct Executor {
     code_version: String,
 }
 
+/// By reader and source.
+type Cursors = BTreeMap<(String, String), CursorRow>;
+
 /// What the database says, kept in memory because there is one writer.
 struct State {
-    cursors: BTreeMap<String, CursorRow>,
+    cursors: Cursors,
     /// Keys with dead letters, and how many.
     parked: HashMap<String, u32>,
     /// Effects without a result.
@@ -62,8 +65,9 @@ struct State {
 )]
 pub enum Work {
     Input(Input),
-    /// Everything in a source's log up to here was not for this reader.
+    /// Everything in a source's log up to here was not for this reader of the module's.
     Advance {
+        reader: String,
         source: String,
         log_id: String,
         after: u64,
@@ -148,7 +152,8 @@ impl BatchResult {
 
 impl State {
     async fn load(database: &Database) -> Result<Self, JournalError> {
-        let cursors = database.cursors().await?.into_iter().map(|row| (row.source.clone(), row)).collect();
+        let cursors = database.cursors().await?.into_iter().map(|row| ((row.reader.clone(), row.source.clone()), row));
+        let cursors = cursors.collect();
         let (mut parked, mut letters_end) = (HashMap::new(), 0);
         for (key, letters, newest) in database.parked_keys().await? {
             letters_end = newest.max(letters_end);
@@ -206,9 +211,14 @@ impl Executor {
         &self.cx.writer
     }
 
-    /// How far this module has read `source`.
+    /// How far this module has read `source`, readers of their own aside.
     pub fn cursor(&self, source: &str) -> Option<&CursorRow> {
-        self.state.cursors.get(source)
+        self.cursor_of(self.cx.definition.name(), source)
+    }
+
+    /// How far one of this module's readers has read `source`.
+    pub fn cursor_of(&self, reader: &str, source: &str) -> Option<&CursorRow> {
+        self.state.cursors.get(&(reader.to_owned(), source.to_owned()))
     }
 
     pub fn cursors(&self) -> impl Iterator<Item = &CursorRow> {
@@ -318,8 +328,9 @@ impl Executor {
         for one in work {
             let done = match one {
                 Work::Input(input) => self.input(&mut batch, input, now).await?,
-                Work::Advance { source, log_id, after, position, message_id } => {
-                    self.advance(&mut batch, source, log_id, *after, *position, message_id)
+                Work::Advance { reader, source, log_id, after, position, message_id } => {
+                    let row = cursor_row(reader, source, log_id, *position, message_id);
+                    self.advance(&mut batch, row, *after)
                 }
                 Work::Try { effect_id, expires_at } => self.try_again(&mut batch, effect_id, *expires_at),
                 Work::Redrive { letter_id } => self.redrive(&mut batch, letter_id, now).await?,
@@ -390,6 +401,16 @@ impl Executor {
             Err(superseded @ JournalError::Superseded { .. }) => ExecutorError::Fatal(superseded),
             _ => ExecutorError::Transient(error),
         }
+    }
+}
+
+fn cursor_row(reader: &str, source: &str, log_id: &str, position: u64, message_id: &str) -> CursorRow {
+    CursorRow {
+        reader: reader.to_owned(),
+        source: source.to_owned(),
+        log_id: log_id.to_owned(),
+        position,
+        message_id: message_id.to_owned(),
     }
 }
 

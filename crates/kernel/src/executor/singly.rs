@@ -115,9 +115,9 @@ impl Executor {
                 let database = self.cx.writer.database();
                 !database.is_recorded(&input.id).await.map_err(ExecutorError::Transient)?
             }
-            InputKind::Delivery { source, log_id, after, position } => {
-                self.follows(&Batch::default(), source, log_id, *after, *position).is_none()
-            }
+            InputKind::Delivery { .. } => self
+                .moves_cursor(input)
+                .is_some_and(|(moved, after)| self.follows(&Batch::default(), &moved, after).is_none()),
             InputKind::EffectResult { effect_id } => self.state.effects.contains_key(effect_id),
             InputKind::Timer | InputKind::Settings => true,
         })

@@ -60,7 +60,7 @@ async fn cursors(stores: &Stores) -> Result<Check> {
             };
             looked_at += 1;
             if let Some(breach) = cursor_breach(&cursor, source).await? {
-                check.breach(format!("{} reading {}: {breach}", store.module, cursor.source));
+                check.breach(format!("{} reading {}: {breach}", cursor.reader, cursor.source));
             }
         }
     }
