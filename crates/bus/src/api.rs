@@ -16,8 +16,9 @@ pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 pub trait Bus: Send + Sync {
     /// Makes a co-hosted log readable by every reader on the bus. Attaching a source again replaces it.
     ///
-    /// Memory registers it. NATS answers `<source>.rpc.log_read.v1` for it and announces its end every second on
-    /// `<source>.end`; both begin as soon as the broker is there, so this does not wait for it.
+    /// Memory registers it. NATS answers `<source>.rpc.log_read.v1` for it, announces its end every second on
+    /// `<source>.end`, hears its readers on `<source>.reader`, and makes the source's stream wherever it is missing; all
+    /// begin as soon as the broker is there, so this does not wait for it. Only the replica that leads may do this.
     fn attach(&self, log: Arc<dyn LogSource>) -> BoxFuture<'_, Result<(), BusError>>;
 
     /// Takes back [`attach`](Bus::attach): a replica that no longer leads stops speaking for its log.
@@ -30,6 +31,7 @@ pub trait Bus: Send + Sync {
     ///
     /// # Errors
     /// [`BusError::UnknownSource`] when the bus is in memory and the source is not attached (yet);
+    /// [`BusError::StreamMissing`] when the source's owner has not made its stream (yet);
     /// [`BusError::LogReset`] or [`BusError::CursorMismatch`] when the log is not the one the cursor was taken from;
     /// [`BusError::InvalidName`] when a name cannot be part of a subject.
     fn open_reader(
@@ -104,9 +106,10 @@ pub trait LogSource: Send + Sync {
     /// [`BusError::Source`] when the database does not answer.
     fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Envelope>>, BusError>>;
 
-    /// Tells the owner the position up to which a reader has committed, so that pruning never passes it. Called when a
-    /// reader of this process opens and when any asks by `log_read`; the default forgets it, which is right for an
-    /// owner that never prunes.
+    /// Tells the owner the position up to which a reader has committed: how far behind it is, and what pruning must not
+    /// pass. In memory it is called when a reader opens and with each of its commits; on NATS every second for as long as
+    /// the reader lives, within 250 ms of a commit, and when it asks by `log_read`. A reader of which nothing has been
+    /// heard for some seconds is gone, or its broker is. The default forgets it.
     fn reader_at(&self, reader: &str, committed: u64) {
         let _ = (reader, committed);
     }
@@ -151,9 +154,10 @@ pub struct LogBatch {
 
 /// Appends a log to the broker's stream. One relay per log, in the replica that leads.
 pub trait Relay: Send {
-    /// Waits for rows that the stream lacks (five seconds at most, then it checks that the stream is still there),
+    /// Waits for rows that the stream lacks (a second at most, then it checks that the stream is still as it was),
     /// appends at most about 2,000 of them, 256 in flight, and awaits all acknowledgements. The caller loops, with
-    /// backoff after an error; a step that is dropped halfway is anchored again by the next.
+    /// backoff after an error; a step that is dropped halfway is anchored again by the next, and so is the first on
+    /// every new connection. It never makes the stream: that is done for what is [attached](Bus::attach).
     ///
     /// # Errors
     /// [`BusError::StreamAhead`] is fatal: the stream holds what the outbox does not, and the module must stop. After

@@ -30,6 +30,8 @@ pub enum BusError {
          truth, delete the stream and it is refilled"
     )]
     StreamAhead { stream: String, detail: String },
+    #[error("stream {stream} is missing; the module that owns it makes it again, and refills it, within seconds")]
+    StreamMissing { stream: String },
     #[error("stream {stream} refused an append: {detail}")]
     AppendRefused { stream: String, detail: String },
     #[error("{what} is not configured as wanted: {}; change it on the server, or run nats-server 2.9 or newer", differences.join(", "))]
@@ -64,6 +66,7 @@ impl BusError {
             Self::CursorMismatch { .. } => "bus.cursor_mismatch",
             Self::Pruned { .. } => "bus.pruned",
             Self::StreamAhead { .. } => "bus.stream_ahead",
+            Self::StreamMissing { .. } => "bus.stream_missing",
             Self::AppendRefused { .. } => "bus.append_refused",
             Self::Configuration { .. } => "bus.configuration",
             Self::InvalidConfig(_) => "bus.invalid_config",
@@ -83,6 +86,7 @@ impl BusError {
             | Self::Timeout { .. }
             | Self::Busy(_)
             | Self::UnknownSource(_)
+            | Self::StreamMissing { .. }
             | Self::AppendRefused { .. }
             | Self::Source { .. }
             | Self::Broker { .. } => true,

@@ -54,12 +54,25 @@ pub(crate) struct EndAnnouncement {
     pub(crate) end: u64,
 }
 
+/// What a reader says of itself, every second and whenever it has moved, so that the owner knows how far behind it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReaderPlace {
+    pub(crate) reader: String,
+    /// Empty while nothing has been read.
+    pub(crate) log_id: String,
+    pub(crate) committed: u64,
+}
+
 pub(crate) fn log_read_subject(source: &str) -> String {
     format!("{source}.rpc.log_read.v1")
 }
 
 pub(crate) fn end_subject(source: &str) -> String {
     format!("{source}.end")
+}
+
+pub(crate) fn reader_subject(source: &str) -> String {
+    format!("{source}.reader")
 }
 
 /// Names of sources, readers and namespaces are parts of subjects, streams and durable consumers.

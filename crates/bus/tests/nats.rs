@@ -8,29 +8,11 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::PullConsumer, stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use pangaea_bus::{Bus, BusError, Cursor, Relay, RelayProgress, RequestHandler, ServiceSpec};
+use pangaea_bus::{Bus, BusError, Cursor, RelayProgress, RequestHandler, ServiceSpec};
 use pangaea_contracts::{cloud_event_headers, from_cloud_event_headers};
-use support::{NatsServer, Place, TestLog, nats_bus, open, read_committing, server_binaries};
+use support::{TestLog, nats_bus, open, raw, read_committing, servers};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-async fn servers() -> Vec<Place> {
-    let mut places = Vec::new();
-    for binary in server_binaries() {
-        places.push(Place::on(NatsServer::start(&binary)).await);
-    }
-    places
-}
-
-/// A client of its own, as the `nats` tool is one.
-async fn raw(place: &Place) -> (async_nats::Client, jetstream::Context) {
-    let client = async_nats::connect(place.server.as_ref().unwrap().url()).await.unwrap();
-    (client.clone(), jetstream::new(client))
-}
-
-fn relay(place: &Place, log: &Arc<TestLog>) -> Box<dyn Relay> {
-    place.bus.relay(log.clone()).expect("NATS needs a relay")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_message_is_a_cloud_event_and_only_the_log_is_stored() {
@@ -99,7 +81,7 @@ async fn an_append_with_a_wrong_sequence_is_refused_and_the_relay_anchors_again(
     for place in servers().await {
         let log = TestLog::new("order", "log_1");
         log.append(10);
-        let (mut one, mut other) = (relay(&place, &log), relay(&place, &log));
+        let (mut one, mut other) = (place.relay(&log).await, place.relay(&log).await);
         let all = RelayProgress { position: 10, stream_end: 10 };
         assert_eq!(one.step().await, Ok(all), "{}", place.name);
         log.append(300);
@@ -121,13 +103,13 @@ async fn a_stream_ahead_of_its_outbox_stops_the_relay() {
     for place in servers().await {
         let log = TestLog::new("order", "log_1");
         log.append(10);
-        relay(&place, &log).step().await.unwrap();
+        place.relay(&log).await.step().await.unwrap();
         let restored = TestLog::new("order", "log_1");
         restored.append(4);
         let reset = TestLog::new("order", "log_2");
         reset.append(20);
         for (log, because) in [(restored, "ends at position 10"), (reset, "log_1")] {
-            let error = relay(&place, &log).step().await.unwrap_err();
+            let error = place.relay(&log).await.step().await.unwrap_err();
             assert!(
                 matches!(&error, BusError::StreamAhead { detail, .. } if detail.contains(because)),
                 "{}: {error}",
@@ -139,7 +121,12 @@ async fn a_stream_ahead_of_its_outbox_stops_the_relay() {
         jetstream.publish("test.order.evt.placed.v1", "{}".into()).await.unwrap().await.unwrap();
         log.append(1);
         let passed = RelayProgress { position: 11, stream_end: 12 };
-        assert_eq!(relay(&place, &log).step().await, Ok(passed), "{}: what no relay has written is passed", place.name);
+        assert_eq!(
+            place.relay(&log).await.step().await,
+            Ok(passed),
+            "{}: what no relay has written is passed",
+            place.name
+        );
     }
 }
 
@@ -156,7 +143,7 @@ async fn a_stream_that_differs_is_refused() {
         jetstream.create_stream(config).await.unwrap();
         let log = TestLog::new("order", "log_1");
         log.append(1);
-        let error = relay(&place, &log).step().await.unwrap_err();
+        let error = place.relay(&log).await.step().await.unwrap_err();
         assert_eq!((error.code(), error.is_transient()), ("bus.configuration", false), "{}", place.name);
         for part in ["stream TEST_ORDER", "subjects is test.order.>", "max_age is 60s", "discard is Old"] {
             assert!(error.to_string().contains(part), "{}: {error}", place.name);
@@ -236,12 +223,14 @@ async fn namespaces_on_one_server_do_not_meet() {
         here.append(3);
         there.append(5);
         place.host(&here).await;
-        other.relay(there.clone()).unwrap().step().await.unwrap();
+        other.attach(there.clone()).await.unwrap();
+        let relay = support::drive(&other, there.clone()).unwrap();
         let mut reader = open(&other, "payment", "order", Cursor::default()).await;
         assert_eq!(read_committing(reader.as_mut(), 5, 10).await, there.rows(), "{}", place.name);
         let mut reader =
             open(&nats_bus(place.server.as_ref().unwrap()).await, "payment", "order", Cursor::default()).await;
         assert_eq!(read_committing(reader.as_mut(), 3, 10).await, here.rows(), "{}", place.name);
+        relay.abort();
     }
 }
 

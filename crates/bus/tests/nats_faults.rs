@@ -8,69 +8,9 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use bytes::Bytes;
 use pangaea_bus::{Bus, BusError, Cursor, NatsBus, NatsConfig, RequestHandler, ServiceSpec};
-use support::{NatsServer, Place, TestLog, drive, next, open, positions, read_committing, server_binaries};
+use support::{NatsServer, TestLog, drive, next, open, positions, raw, read_committing, server_binaries, servers};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-async fn servers() -> Vec<Place> {
-    let mut places = Vec::new();
-    for binary in server_binaries() {
-        places.push(Place::on(NatsServer::start(&binary)).await);
-    }
-    places
-}
-
-async fn raw(place: &Place) -> jetstream::Context {
-    jetstream::new(async_nats::connect(place.server.as_ref().unwrap().url()).await.unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_stream_is_refilled_and_its_readers_go_on() {
-    for mut place in servers().await {
-        let log = TestLog::new("order", "log_1");
-        log.append(500);
-        place.host(&log).await;
-        let mut reader = open(place.bus.as_ref(), "payment", "order", Cursor::default()).await;
-        let mut got = read_committing(reader.as_mut(), 200, 50).await;
-        let jetstream = raw(&place).await;
-        jetstream.delete_stream("TEST_ORDER").await.unwrap();
-        log.append(400);
-        got.extend(read_committing(reader.as_mut(), 900 - got.len(), 256).await);
-        assert!(got == log.rows(), "{}: {:?}", place.name, positions(&got));
-        let mut late = open(place.bus.as_ref(), "late", "order", Cursor::default()).await;
-        assert!(
-            read_committing(late.as_mut(), 900, 256).await == log.rows(),
-            "{}: the refilled stream is whole",
-            place.name
-        );
-        let state = jetstream.get_stream("TEST_ORDER").await.unwrap().cached_info().state.clone();
-        assert_eq!((state.messages, state.last_sequence), (900, 900), "{}", place.name);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_relay_notices_that_its_stream_is_gone() {
-    for mut place in servers().await {
-        let log = TestLog::new("order", "log_1");
-        log.append(30);
-        place.host(&log).await;
-        let jetstream = raw(&place).await;
-        let mut reader = open(place.bus.as_ref(), "payment", "order", Cursor::default()).await;
-        read_committing(reader.as_mut(), 30, 50).await;
-        drop(reader);
-        jetstream.delete_stream("TEST_ORDER").await.unwrap();
-        let deadline = tokio::time::Instant::now() + support::WAIT;
-        loop {
-            if let Ok(stream) = jetstream.get_stream("TEST_ORDER").await
-                && stream.cached_info().state.messages == 30
-            {
-                break;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "{}: the stream was not refilled", place.name);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gap_after_a_purge_is_read_from_the_owner() {
@@ -81,7 +21,7 @@ async fn a_gap_after_a_purge_is_read_from_the_owner() {
         let mut reader = open(place.bus.as_ref(), "payment", "order", Cursor::default()).await;
         let got = read_committing(reader.as_mut(), 10, 10).await;
         drop(reader);
-        let stream = raw(&place).await.get_stream("TEST_ORDER").await.unwrap();
+        let stream = raw(&place).await.1.get_stream("TEST_ORDER").await.unwrap();
         let filled = async || stream.get_info().await.unwrap().state.last_sequence == 600;
         while !filled().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -130,7 +70,7 @@ async fn a_flood_of_duplicates_does_not_stall_a_reader() {
         let got = read_committing(reader.as_mut(), 6000, 256).await;
         assert!(got == log.rows());
         place.stop_relays();
-        raw(&place).await.get_stream("TEST_ORDER").await.unwrap().purge().await.unwrap();
+        raw(&place).await.1.get_stream("TEST_ORDER").await.unwrap().purge().await.unwrap();
         place.host(&log).await;
         log.append(1);
         let batch = next(reader.as_mut(), 256).await;
@@ -146,7 +86,7 @@ async fn a_deleted_consumer_is_made_again() {
         place.host(&log).await;
         let mut reader = open(place.bus.as_ref(), "payment", "order", Cursor::default()).await;
         let mut got = read_committing(reader.as_mut(), 100, 50).await;
-        let stream = raw(&place).await.get_stream("TEST_ORDER").await.unwrap();
+        let stream = raw(&place).await.1.get_stream("TEST_ORDER").await.unwrap();
         let waiting = tokio::spawn(async move { (next(reader.as_mut(), 50).await, reader) });
         tokio::time::sleep(Duration::from_millis(100)).await;
         delete_consumer(&stream, "payment").await;
@@ -265,7 +205,7 @@ async fn only_what_is_committed_is_acknowledged() {
         while received < 100 {
             received += next(reader.as_mut(), 30).await.messages.len();
         }
-        let stream = raw(&place).await.get_stream("TEST_ORDER").await.unwrap();
+        let stream = raw(&place).await.1.get_stream("TEST_ORDER").await.unwrap();
         let floor = async || {
             let mut consumer: PullConsumer = stream.get_consumer("payment").await.unwrap();
             consumer.info().await.unwrap().ack_floor.stream_sequence

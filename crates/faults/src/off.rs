@@ -17,7 +17,6 @@ impl std::error::Error for Injected {}
 /// # Errors
 /// Never, in this build.
 #[inline(always)]
-#[expect(clippy::unused_async, reason = "the build with faults waits here")]
 pub async fn reach(_: Failpoint) -> Result<(), Injected> {
     Ok(())
 }

@@ -1,15 +1,16 @@
 //! The one place where the two native drivers are told apart.
 
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Column as _, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
 
+use crate::session::{MIGRATION_TIMEOUT, Session};
 use crate::{JournalError, Row, Statement, Value};
 
 #[derive(Debug)]
 pub(crate) enum Connection {
     Sqlite(SqliteConnection),
-    Postgres(PgConnection),
+    Postgres(Session),
 }
 
 #[derive(Clone, Debug)]
@@ -26,8 +27,17 @@ impl Connection {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self {
             Self::Sqlite(connection) => sqlite_rows(&sql.fetch_all(connection).await?),
-            Self::Postgres(connection) => postgres_rows(&sql.fetch_all(connection).await?),
+            Self::Postgres(session) => {
+                postgres_rows(&session.call(async |connection| sql.fetch_all(connection).await).await?)
+            }
         }
+    }
+
+    /// The same for a step of a migration, which is given its time.
+    pub(crate) async fn migrate(&mut self, sql: &str) -> Result<(), JournalError> {
+        let Self::Postgres(session) = self else { return self.raw(sql).await.map(drop) };
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        session.call_within(MIGRATION_TIMEOUT, async |connection| sql.fetch_all(connection).await).await.map(drop)
     }
 
     pub(crate) async fn fetch(&mut self, statement: &Statement) -> Result<Vec<Row>, JournalError> {
@@ -37,10 +47,11 @@ impl Connection {
                 let query = sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments);
                 sqlite_rows(&query.fetch_all(connection).await?)
             }
-            Self::Postgres(connection) => {
+            Self::Postgres(session) => {
                 let arguments = postgres_arguments(&statement.values)?;
                 let query = sqlx::query_with(AssertSqlSafe(statement.postgres_sql()), arguments);
-                postgres_rows(&query.persistent(worth_keeping(statement)).fetch_all(connection).await?)
+                let query = query.persistent(worth_keeping(statement));
+                postgres_rows(&session.call(async |connection| query.fetch_all(connection).await).await?)
             }
         }
     }
@@ -61,11 +72,12 @@ impl Connection {
                 let query = sqlx::query_with(AssertSqlSafe(sql), sqlite_arguments(&values)?).persistent(false);
                 query.execute(connection).await?;
             }
-            Self::Postgres(connection) => {
+            Self::Postgres(session) => {
                 for statement in statements {
                     let arguments = postgres_arguments(&statement.values)?;
                     let query = sqlx::query_with(AssertSqlSafe(statement.postgres_sql()), arguments);
-                    query.persistent(worth_keeping(statement)).execute(&mut *connection).await?;
+                    let query = query.persistent(worth_keeping(statement));
+                    session.call(async |connection| query.execute(connection).await).await?;
                 }
             }
         }
@@ -75,7 +87,7 @@ impl Connection {
     pub(crate) async fn close(self) -> Result<(), JournalError> {
         match self {
             Self::Sqlite(connection) => connection.close().await?,
-            Self::Postgres(connection) => connection.close().await?,
+            Self::Postgres(session) => session.close().await?,
         }
         Ok(())
     }

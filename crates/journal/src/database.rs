@@ -1,8 +1,12 @@
 use std::path::Path;
 
+use pangaea_contracts::Timestamp;
+use pangaea_faults::{Failpoint, reach};
+
 use crate::connection::{Connection, Pool};
+use crate::lock::LockFile;
 use crate::place::Place;
-use crate::{JournalError, Migration, Row, Statement, Writer};
+use crate::{JournalError, Migration, Row, Statement, Writer, migrate};
 
 /// A module's database: the read pool, and the way to its single [`Writer`].
 ///
@@ -71,24 +75,67 @@ impl Database {
     /// # Errors
     /// [`JournalError::Locked`] when another writer holds it; otherwise what the database says.
     pub async fn writer(&self, migrations: &[Migration], code_version: &str) -> Result<Writer, JournalError> {
-        let lock = self.place.lock()?;
-        let mut connection = self.place.connect_to_write().await?;
-        if let Err(error) = self.prepare(&mut connection, migrations).await {
+        let mut connection = self.connect_as_candidate().await?;
+        match self.take_lock(&mut connection).await {
+            Ok(lock) => self.lead(connection, lock, migrations, code_version, None).await,
+            Err(error) => {
+                let _ = connection.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) async fn connect_as_candidate(&self) -> Result<Connection, JournalError> {
+        self.place.connect_to_write().await
+    }
+
+    /// The lock that elects the leader: a file's, or on PostgreSQL the session's.
+    pub(crate) async fn take_lock(&self, connection: &mut Connection) -> Result<Option<LockFile>, JournalError> {
+        reach(Failpoint::LeaseBefore).await?;
+        let lock = self.place.lock(connection).await?;
+        reach(Failpoint::LeaseAfter).await?;
+        Ok(lock)
+    }
+
+    /// Takes over with a connection whose lock is held.
+    pub(crate) async fn lead(
+        &self,
+        mut connection: Connection,
+        lock: Option<LockFile>,
+        migrations: &[Migration],
+        code_version: &str,
+        now: Option<Timestamp>,
+    ) -> Result<Writer, JournalError> {
+        if let Err(error) = self.prepare(&mut connection, migrations, code_version, now).await {
             // Awaited, so that on PostgreSQL the session's lock is free again when this returns.
             let _ = connection.close().await;
             return Err(error);
         }
-        Writer::lead(connection, self.clone(), lock, code_version).await
+        Writer::lead(connection, self.clone(), lock, migrate::writable_from(migrations)).await
     }
 
-    async fn prepare(&self, connection: &mut Connection, migrations: &[Migration]) -> Result<(), JournalError> {
+    async fn prepare(
+        &self,
+        connection: &mut Connection,
+        migrations: &[Migration],
+        code_version: &str,
+        now: Option<Timestamp>,
+    ) -> Result<(), JournalError> {
+        if let Some(now) = now {
+            self.place.check_clock(connection, now).await?;
+        }
         self.place.make_schema(connection).await?;
-        crate::migrate::migrate(connection, &self.module, self.kind(), migrations).await
+        migrate::check_release(connection, self.kind(), &self.module, code_version).await?;
+        migrate::migrate(connection, &self.module, self.kind(), migrations).await
     }
 
     /// The writing connection again, after the old one broke. The lock file, where there is one, is still held.
     pub(crate) async fn lead_again(&self) -> Result<Connection, JournalError> {
-        self.place.connect_to_write().await
+        let mut connection = self.place.connect_to_write().await?;
+        if self.kind() == Kind::Postgres {
+            self.take_lock(&mut connection).await?;
+        }
+        Ok(connection)
     }
 
     /// Reads with the pool: committed rows only. A statement that writes is refused.

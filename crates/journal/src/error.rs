@@ -12,6 +12,15 @@ pub enum JournalError {
     Locked { what: String },
     #[error("migration {name} of {module} has changed since it was applied; restore its text and add a new migration")]
     MigrationChanged { module: String, name: String },
+    #[error(
+        "this machine's clock is {ahead_ms} ms ahead of the database server's (negative: behind), and times are decided by \
+         the leader's; synchronise it (NTP), until then this replica stands by"
+    )]
+    ClockOff { ahead_ms: i64 },
+    #[error(
+        "the database of {module} is written by releases from {writable_from} on and this is {ours}; start a newer one"
+    )]
+    TooOld { module: String, writable_from: String, ours: String },
     /// The head row is not what this writer left: another leader has written. This writer must stop.
     #[error("another writer has taken over (epoch {found}, ours is {ours}); this one stops leading")]
     Superseded { ours: i64, found: i64 },
@@ -44,6 +53,8 @@ impl JournalError {
             Self::Open { .. } => "database_open",
             Self::Locked { .. } => "database_locked",
             Self::MigrationChanged { .. } => "migration_changed",
+            Self::ClockOff { .. } => "clock_off",
+            Self::TooOld { .. } => "release_too_old",
             Self::Superseded { .. } => "superseded",
             Self::Constraint(_) => "constraint",
             Self::Decode(_) => "decode",

@@ -11,6 +11,7 @@
 //! The journal cannot publish: a message leaves only as a row of the outbox.
 
 mod audit;
+mod candidate;
 mod connection;
 mod database;
 mod error;
@@ -24,6 +25,7 @@ mod place;
 mod read;
 mod record;
 mod rows;
+mod session;
 mod statement;
 mod temporary;
 mod unit_of_work;
@@ -31,6 +33,7 @@ mod value;
 mod writer;
 
 pub use audit::{DeadLetterCounts, Extent, Extents};
+pub use candidate::Candidate;
 pub use database::{Database, DatabaseOptions, Kind};
 pub use error::JournalError;
 pub use head::Head;

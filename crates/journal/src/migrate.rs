@@ -5,6 +5,9 @@ use crate::{JournalError, Kind, Statement};
 
 /// One step of a module's tables, applied once, in order of the list. The text runs on both databases: `TEXT` and `BIGINT`
 /// columns only, no `?`. A released migration is never edited: its checksum is kept.
+///
+/// One that takes something away which older releases write says so in its first line: `-- writable_from: 0.3.0` names
+/// the oldest release that may still lead. Without it older releases may go on, which is what makes a rollback possible.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// Unique within the module, e.g. `0001_catalogue`.
@@ -12,6 +15,8 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
+/// Every release since may write what this one makes, unless a migration says otherwise.
+const FIRST_RELEASE: &str = "0.1.0";
 const JOURNAL: &[Migration] =
     &[Migration { name: "journal/0001", sql: include_str!("../migrations/0001_journal.sql") }];
 
@@ -41,6 +46,50 @@ pub(crate) async fn migrate(
     Ok(())
 }
 
+/// The oldest release that may write a database with these migrations.
+pub(crate) fn writable_from(migrations: &[Migration]) -> &'static str {
+    let named = migrations.iter().filter_map(writable_from_of);
+    named.max_by_key(|version| release(version)).unwrap_or(FIRST_RELEASE)
+}
+
+fn writable_from_of(migration: &Migration) -> Option<&'static str> {
+    let first = migration.sql.lines().next()?;
+    first.trim().strip_prefix("-- writable_from:").map(str::trim)
+}
+
+/// Refuses to lead a database that this release is too old for. Nothing has been changed by then.
+pub(crate) async fn check_release(
+    connection: &mut Connection,
+    kind: Kind,
+    module: &str,
+    ours: &str,
+) -> Result<(), JournalError> {
+    let known = match kind {
+        Kind::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'head'",
+        Kind::Postgres => "SELECT to_regclass('head') IS NOT NULL",
+    };
+    let has_head: bool = match connection.raw(known).await?.first() {
+        Some(row) => row.get(0)?,
+        None => false,
+    };
+    if !has_head {
+        return Ok(());
+    }
+    let rows = connection.raw("SELECT writable_from FROM head").await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let writable_from: String = row.get(0)?;
+    if release(ours) >= release(&writable_from) {
+        return Ok(());
+    }
+    Err(JournalError::TooOld { module: module.to_owned(), writable_from, ours: ours.to_owned() })
+}
+
+/// `major.minor.patch` as numbers; what is none counts as 0.
+fn release(version: &str) -> [u64; 3] {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
 /// A migration and its record are one transaction: a crash between them cannot leave a half-made table.
 async fn apply(
     connection: &mut Connection,
@@ -55,9 +104,13 @@ async fn apply(
     let (name, sql) = (migration.name, migration.sql);
     let quoted = name.replace('\'', "''");
     let record = format!("INSERT INTO migration (name, checksum) VALUES ('{quoted}', '{checksum}')");
+    let raise = match writable_from_of(migration) {
+        Some(release) => format!("UPDATE head SET writable_from = '{}';\n", release.replace('\'', "''")),
+        None => String::new(),
+    };
     // The semicolon on a line of its own ends a last statement that has none, or only a comment after it.
-    let script = format!("{begin};\n{sql}\n;\n{record};\nCOMMIT");
-    if let Err(error) = connection.raw(&script).await {
+    let script = format!("{begin};\n{sql}\n;\n{raise}{record};\nCOMMIT");
+    if let Err(error) = connection.migrate(&script).await {
         // The connection may already have left the transaction; the first error is the one to report.
         let _ = connection.raw("ROLLBACK").await;
         return Err(match error {

@@ -5,13 +5,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pangaea_faults::{Failpoint, reach};
+use pangaea_contracts::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::connection::{Connection, Pool};
 use crate::lock::LockFile;
+use crate::session::Session;
 use crate::temporary::TemporaryFolder;
 use crate::{DatabaseOptions, JournalError, Statement};
 
@@ -26,6 +27,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement on SQLite waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a second without a word the server ends the writing session and frees its lock: a leader that hangs or is cut
+/// off is replaced. Shorter would replace leaders on a busy machine, longer would keep their modules waiting.
+const LEADER_LIMITS: [(&str, &str); 3] =
+    [("idle_session_timeout", "1000"), ("idle_in_transaction_session_timeout", "1000"), ("tcp_user_timeout", "1000")];
+/// How far a leader's clock may be off the database server's.
+const CLOCK_OFF_MS_MAX: i64 = 1_000;
 const MODULE_NAME_BYTES_MAX: usize = 40;
 
 // === impl Place: from a URL ===
@@ -133,12 +140,24 @@ fn url_error(url: &str, reason: &str) -> JournalError {
 // === impl Place: connections ===
 
 impl Place {
-    /// Keeps a second writer out, where the lock is not the connection's own.
-    pub(crate) fn lock(&self) -> Result<Option<LockFile>, JournalError> {
+    /// Elects the writer. On PostgreSQL the lock is the connection's own.
+    pub(crate) async fn lock(&self, connection: &mut Connection) -> Result<Option<LockFile>, JournalError> {
         match self {
             Self::Sqlite { file, .. } => LockFile::take(file).map(Some),
-            Self::Postgres { .. } => Ok(None),
+            Self::Postgres { schema, .. } => take_advisory_lock(connection, schema).await.map(|()| None),
         }
+    }
+
+    /// Times are decided by the leader's clock: one that is off would stamp inputs in the future or stop time.
+    pub(crate) async fn check_clock(&self, connection: &mut Connection, now: Timestamp) -> Result<(), JournalError> {
+        if matches!(self, Self::Sqlite { .. }) {
+            return Ok(());
+        }
+        let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+        let rows = connection.raw(sql).await?;
+        let server: Timestamp = rows.first().ok_or_else(|| JournalError::Decode("no time".into()))?.get(0)?;
+        let ahead_ms = now.millis_since(server);
+        if ahead_ms.abs() <= CLOCK_OFF_MS_MAX { Ok(()) } else { Err(JournalError::ClockOff { ahead_ms }) }
     }
 
     /// The pool's connections cannot write: no connection but the writer's does.
@@ -171,15 +190,13 @@ impl Place {
         }
     }
 
-    /// A connection for the writer. On PostgreSQL it holds the advisory lock that elects the leader.
+    /// A connection for the writer, or for one who would be. On PostgreSQL the server ends it after a second without a
+    /// word, also in the middle of a transaction.
     pub(crate) async fn connect_to_write(&self) -> Result<Connection, JournalError> {
-        let mut connection = self.connect().await?;
-        reach(Failpoint::LeaseBefore).await?;
-        if let Self::Postgres { schema, .. } = self {
-            take_advisory_lock(&mut connection, schema).await?;
-        }
-        reach(Failpoint::LeaseAfter).await?;
-        Ok(connection)
+        let Self::Postgres { options, .. } = self else { return self.connect().await };
+        let options = options.as_ref().clone().options(LEADER_LIMITS);
+        self.connected(async { Ok(Connection::Postgres(Session::new(PgConnection::connect_with(&options).await?))) })
+            .await
     }
 
     /// Makes the schema where it is not there yet. A role that may not create one works when someone else has.
@@ -193,13 +210,22 @@ impl Place {
     }
 
     async fn connect(&self) -> Result<Connection, JournalError> {
-        let connected = async {
-            match self {
-                Self::Sqlite { options, .. } => SqliteConnection::connect_with(options).await.map(Connection::Sqlite),
-                Self::Postgres { options, .. } => PgConnection::connect_with(options).await.map(Connection::Postgres),
-            }
-        };
-        match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
+        self.connected(async {
+            Ok(match self {
+                Self::Sqlite { options, .. } => Connection::Sqlite(SqliteConnection::connect_with(options).await?),
+                Self::Postgres { options, .. } => {
+                    Connection::Postgres(Session::new(PgConnection::connect_with(options).await?))
+                }
+            })
+        })
+        .await
+    }
+
+    async fn connected(
+        &self,
+        connecting: impl Future<Output = Result<Connection, sqlx::Error>>,
+    ) -> Result<Connection, JournalError> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected.map_err(|error| self.open_error(&error.to_string())),
             Err(_) => Err(self.open_error(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
         }

@@ -111,7 +111,7 @@ pub enum DeadLetterState {
 }
 
 /// A value outside journal, digest and recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SecretRow {
     pub name: String,
     /// `None` removes it.

@@ -35,9 +35,9 @@ impl Writer {
         mut connection: Connection,
         database: Database,
         lock: Option<LockFile>,
-        code_version: &str,
+        writable_from: &str,
     ) -> Result<Self, JournalError> {
-        let head = begin_epoch(&mut connection, database.kind(), code_version).await?;
+        let head = begin_epoch(&mut connection, database.kind(), writable_from).await?;
         Ok(Self {
             connection: Some(connection),
             database,
@@ -66,6 +66,18 @@ impl Writer {
     /// Where the next input of this batch will stand in the inbox.
     pub fn next_inbox_position(&self) -> u64 {
         self.head.inbox_end + self.pending.inbox.len() as u64 + 1
+    }
+
+    /// Says a word to the server, which would else end the session after a second. To be called between
+    /// transactions, every quarter of a second. Nothing is said on SQLite, whose lock ends with the process.
+    ///
+    /// # Errors
+    /// When the session is gone; [`Writer::reconnect`] then.
+    pub async fn heartbeat(&mut self) -> Result<(), JournalError> {
+        match self.database.kind() {
+            Kind::Sqlite => Ok(()),
+            Kind::Postgres => self.connection()?.raw("SELECT 1").await.map(drop),
+        }
     }
 
     /// Notes that nothing is under way, and closes the connection.
@@ -98,7 +110,7 @@ fn head_of(rows: &[Row]) -> Result<&Row, JournalError> {
 }
 
 /// Makes the head row with the database, and takes over from the previous leader.
-async fn begin_epoch(connection: &mut Connection, kind: Kind, code_version: &str) -> Result<Head, JournalError> {
+async fn begin_epoch(connection: &mut Connection, kind: Kind, writable_from: &str) -> Result<Head, JournalError> {
     if connection.raw(SELECT_HEAD).await?.is_empty() {
         // The log's name only has to differ from that of any other history of this module: SQLite and PostgreSQL both
         // have a random source, and the writer itself needs none.
@@ -113,7 +125,7 @@ async fn begin_epoch(connection: &mut Connection, kind: Kind, code_version: &str
             "INSERT INTO head (id, epoch, log_id, inbox_end, outbox_end, last_time, clean_stop, writable_from) \
              VALUES (1, 0, ?, 0, 0, 0, 1, ?)",
         );
-        connection.execute_all(&[insert.bind(log_id).bind(code_version)]).await?;
+        connection.execute_all(&[insert.bind(log_id).bind(writable_from)]).await?;
     }
     let rows = connection.raw(SELECT_HEAD).await?;
     let mut head = Head::from_row(head_of(&rows)?)?;

@@ -12,6 +12,7 @@ use crate::ModuleHandle;
 use crate::config::{BusKind, Config, ConfigError};
 use crate::http::{self, HttpError};
 use crate::module_host::ModuleHost;
+use crate::term::TermError;
 use crate::topology::Topology;
 
 /// A process that runs some of the modules of a catalogue.
@@ -92,21 +93,23 @@ impl Host {
 
         let bus = open_bus(&config).await?;
         health.watch_bus(bus.clone());
+        let may_read = CancellationToken::new();
         let mut hosts = Vec::new();
         for module in &modules {
-            let Some(host) = open_module(&**module, &config, &clock, &bus, &shutdown).await? else { return Ok(()) };
+            let opened = open_module(module, &config, &clock, &bus, &shutdown, &may_read).await?;
+            let Some(host) = opened else { return Ok(()) };
             hosts.push(host);
         }
         let drain = Duration::from_millis(config.runtime.drain_timeout_ms);
         tokio::select! {
-            begun = start_modules(&mut hosts, &modules, &bus, &failed) => begun?,
+            begun = start_modules(&mut hosts, &failed) => begun?,
             // A database that went away meanwhile would be waited for; a stop is not made to wait for it.
             () = shutdown.cancelled() => {
-                drain_modules(hosts, &bus, drain).await;
+                drain_modules(hosts, drain).await;
                 return Ok(());
             }
-            () = failed.cancelled() => return Err(HostError::Failed),
         }
+        may_read.cancel();
         let handles: Vec<ModuleHandle> = hosts.iter().map(|host| host.handle.clone()).collect();
         let routes = http::api_router(&modules, &handles, &config)?;
         let stop_api = CancellationToken::new();
@@ -124,7 +127,7 @@ impl Host {
         if tokio::time::timeout(drain, api_task).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
-        drain_modules(hosts, &bus, drain).await;
+        drain_modules(hosts, drain).await;
         bus.close().await;
         stop_operations.cancel();
         let _ = operations_task.await;
@@ -132,29 +135,24 @@ impl Host {
     }
 }
 
-/// Starts every module, then lets them read each other: all co-hosted logs are attached by then.
-async fn start_modules(
-    hosts: &mut [ModuleHost],
-    modules: &[Arc<dyn Module>],
-    bus: &Arc<dyn Bus>,
-    failed: &CancellationToken,
-) -> Result<(), HostError> {
-    for (host, module) in hosts.iter_mut().zip(modules) {
-        host.start(&**module, bus, failed).await?;
+/// Lets every module stand for election and waits until each is led, here or elsewhere.
+async fn start_modules(hosts: &mut [ModuleHost], failed: &CancellationToken) -> Result<(), HostError> {
+    for host in hosts.iter_mut() {
+        host.stand(failed);
     }
     for host in hosts.iter_mut() {
-        host.start_reading(bus, failed);
-    }
-    for (host, module) in hosts.iter().zip(modules) {
-        let name = host.definition.name();
-        let begun = module.start(host.handle.edge().clone()).await;
-        begun.map_err(|reason| HostError::Start { module: name, reason })?;
+        let module = host.name();
+        host.settled().await.map_err(|error| match error {
+            TermError::Database(reason) => HostError::Database { module, reason },
+            TermError::Bus(reason) => HostError::Bus(reason),
+            TermError::Module(reason) => HostError::Start { module, reason },
+        })?;
     }
     Ok(())
 }
 
 /// Stops in the reverse order of the start, each phase for all modules before the next: one may still wait for another.
-async fn drain_modules(mut hosts: Vec<ModuleHost>, bus: &Arc<dyn Bus>, timeout: Duration) {
+async fn drain_modules(mut hosts: Vec<ModuleHost>, timeout: Duration) {
     let finished = tokio::time::timeout(timeout, async {
         for host in hosts.iter_mut().rev() {
             host.stop_intake().await;
@@ -170,7 +168,7 @@ async fn drain_modules(mut hosts: Vec<ModuleHost>, bus: &Arc<dyn Bus>, timeout: 
         }
     }
     for host in hosts.into_iter().rev() {
-        host.close(bus).await;
+        host.close().await;
     }
 }
 
@@ -214,23 +212,24 @@ async fn open_bus(config: &Config) -> Result<Arc<dyn Bus>, HostError> {
     }
 }
 
-/// Opens a module; a database server that is not there yet is waited for. `None` when told to stop meanwhile.
+/// Opens a module's database; a server that is not there yet is waited for. `None` when told to stop meanwhile.
 async fn open_module(
-    module: &dyn Module,
+    module: &Arc<dyn Module>,
     config: &Config,
     clock: &Arc<dyn Clock>,
     bus: &Arc<dyn Bus>,
     shutdown: &CancellationToken,
+    may_read: &CancellationToken,
 ) -> Result<Option<ModuleHost>, HostError> {
     let is_server = config.database.url.starts_with("postgres");
     loop {
-        let reason = match ModuleHost::build(module, config, clock.clone(), bus).await {
+        let built = ModuleHost::build(module.clone(), config, clock.clone(), bus, may_read.clone()).await;
+        let reason = match built {
             Ok(host) => return Ok(Some(host)),
             Err(reason) => reason,
         };
         let name = module.define().name();
-        let waits = is_server
-            && matches!(reason, JournalError::Open { .. } | JournalError::Unavailable(_) | JournalError::Locked { .. });
+        let waits = is_server && matches!(reason, JournalError::Open { .. } | JournalError::Unavailable(_));
         if !waits {
             return Err(HostError::Database { module: name, reason });
         }

@@ -19,6 +19,8 @@ pub mod topology;
 
 mod breaker;
 mod effects;
+mod election;
+mod forward;
 mod host;
 mod http;
 mod module_host;
@@ -26,6 +28,7 @@ mod module_log;
 mod queue;
 mod reader;
 mod relay;
+mod term;
 mod ways;
 mod writer;
 

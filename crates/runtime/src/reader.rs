@@ -14,7 +14,8 @@ const MESSAGES_PER_BATCH: usize = 256;
 const SKIPPED_MAX: u64 = 4_096;
 const IDLE_FLUSH: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Short, because what a broker that is back has to give should find its reader there.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// Reads one source's log for one module and hands it to the module's writer, one batch at a time.
 pub(crate) struct ReaderTask {
@@ -46,6 +47,7 @@ impl ReaderTask {
     /// When the source's log is another history than the one this module has read: an operator has to decide.
     pub(crate) async fn run(mut self) -> Result<(), BusError> {
         let mut backoff = BACKOFF_FIRST;
+        let mut told = None;
         loop {
             let shutdown = self.shutdown.clone();
             let mut progressed = false;
@@ -56,6 +58,7 @@ impl ReaderTask {
             };
             if progressed {
                 backoff = BACKOFF_FIRST;
+                told = None;
             }
             match interrupted {
                 Interrupted::Stopped => return Ok(()),
@@ -67,7 +70,10 @@ impl ReaderTask {
                     return Err(error);
                 }
                 Interrupted::Bus(error) => {
-                    tracing::warn!(module = self.module, source = %self.source, %error, retry_in_ms = backoff.as_millis() as u64, "reading a log");
+                    // Said once for an outage, however often it is tried again.
+                    if told.replace(error.code()) != Some(error.code()) {
+                        tracing::warn!(module = self.module, source = %self.source, %error, "a log cannot be read now; trying again");
+                    }
                 }
                 Interrupted::Gap(position) => {
                     tracing::warn!(module = self.module, source = %self.source, position, "reading again from the cursor");

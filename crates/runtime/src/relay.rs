@@ -4,8 +4,9 @@ use pangaea_bus::{BusError, Relay};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+/// Short, because a broker that is back should find the relay there; the link itself knows how often to try.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// Appends a module's log to the broker until `shutdown`, and tells how far it is; a broker that is away is waited for.
 ///
@@ -18,6 +19,7 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
     let mut backoff = BACKOFF_FIRST;
+    let mut told = None;
     loop {
         let step = tokio::select! {
             biased;
@@ -27,12 +29,16 @@ pub(crate) async fn run(
         match step {
             Ok(progress) => {
                 backoff = BACKOFF_FIRST;
+                told = None;
                 relayed.send_replace(progress.position);
                 metrics::gauge!("pangaea_relay_position", "module" => module).set(progress.position as f64);
             }
             Err(error @ BusError::StreamAhead { .. }) => return Err(error),
             Err(error) => {
-                tracing::warn!(module, %error, retry_in_ms = backoff.as_millis() as u64, "the relay cannot append");
+                // Said once for an outage, however often it is tried again.
+                if told.replace(error.code()) != Some(error.code()) {
+                    tracing::warn!(module, %error, "the relay cannot append; trying again");
+                }
                 metrics::counter!("pangaea_relay_errors_total", "module" => module).increment(1);
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);

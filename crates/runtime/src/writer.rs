@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pangaea_faults::{Failpoint, reach};
+use pangaea_journal::Kind;
 use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, Work};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use crate::queue::{Job, Lanes, Wake};
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+const HEARTBEAT_EVERY: Duration = Duration::from_millis(250);
 
 /// Drives a module's executor: takes what waits, runs it as one batch, then answers and wakes.
 pub(crate) struct WriterTask {
@@ -24,7 +26,6 @@ pub(crate) struct WriterTask {
     pub(crate) effects: EffectInbox,
     /// The end of the inbox, for those who wait for a change.
     pub(crate) changes: Changes,
-    pub(crate) leading: watch::Sender<bool>,
     /// When expired secrets were last removed: along with a batch, because nobody waits for it.
     pub(crate) swept: Option<Instant>,
     /// Ends with this token: what waits then is still handled.
@@ -39,7 +40,6 @@ impl WriterTask {
     /// # Errors
     /// When this writer must not write any more.
     pub(crate) async fn run(mut self) -> Result<(), ExecutorError> {
-        let leading = Leading::new(self.leading.clone());
         let mut draining = false;
         let outcome = loop {
             if let Err(injected) = reach(Failpoint::TakeBefore).await {
@@ -55,6 +55,12 @@ impl WriterTask {
                     continue;
                 }
                 wake = self.lanes.take(now, next_timer) => wake,
+                () = tokio::time::sleep(HEARTBEAT_EVERY), if self.has_heartbeat() => {
+                    if let Err(error) = self.heartbeat().await {
+                        break Err(error);
+                    }
+                    continue;
+                }
             };
             if let Err(injected) = reach(Failpoint::TakeAfter).await {
                 break Err(ExecutorError::Fatal(injected.into()));
@@ -69,7 +75,6 @@ impl WriterTask {
                 break Err(error);
             }
         };
-        drop(leading);
         match outcome {
             Ok(()) => {
                 // Everything taken is committed; without the note the next start only takes more care than it had to.
@@ -79,6 +84,21 @@ impl WriterTask {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    fn has_heartbeat(&self) -> bool {
+        self.executor.writer().database().kind() == Kind::Postgres
+    }
+
+    /// A word to the server, which would else take this leader for dead. A server that is away is waited for.
+    async fn heartbeat(&mut self) -> Result<(), ExecutorError> {
+        match self.executor.heartbeat().await {
+            Err(ExecutorError::Transient(error)) => {
+                tracing::warn!(module = self.module, %error, "the writing connection");
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -99,7 +119,8 @@ impl WriterTask {
                     tracing::warn!(module = self.module, %error, retry_in_ms = backoff.as_millis() as u64, "a batch could not be committed");
                     metrics::counter!("pangaea_batch_retries_total", "module" => self.module).increment(1);
                     tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                    // A session that is silent for longer is ended by the server.
+                    backoff = (backoff * 2).min(if self.has_heartbeat() { HEARTBEAT_EVERY } else { BACKOFF_MAX });
                 }
                 Err(fatal) => return Err(fatal),
             }
@@ -162,28 +183,11 @@ impl Changes {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    fn tell(&self, inbox_end: u64) {
+    /// A standby tells what it reads, which may come late: the end never goes back.
+    pub(crate) fn tell(&self, inbox_end: u64) {
         if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            sender.send_replace(inbox_end);
+            sender.send_if_modified(|end| inbox_end > std::mem::replace(end, inbox_end.max(*end)));
         }
-    }
-}
-
-/// Says that the writer leads, for as long as this lives: a writer that panics leads no more either.
-struct Leading(watch::Sender<bool>);
-
-// === impl Leading ===
-
-impl Leading {
-    fn new(leading: watch::Sender<bool>) -> Self {
-        leading.send_replace(true);
-        Self(leading)
-    }
-}
-
-impl Drop for Leading {
-    fn drop(&mut self) {
-        self.0.send_replace(false);
     }
 }
 

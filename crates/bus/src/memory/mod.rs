@@ -69,8 +69,7 @@ impl Bus for MemoryBus {
             check_name("source", &source)?;
             let log = self.logs.get(&source)?;
             check_cursor(log.as_ref(), &after).await?;
-            log.reader_at(&reader, after.position);
-            Ok(Box::new(MemoryReader::new(self.logs.clone(), log, after)) as Box<dyn LogReader>)
+            Ok(Box::new(MemoryReader::new(self.logs.clone(), reader, log, after)) as Box<dyn LogReader>)
         })
     }
 

@@ -9,6 +9,7 @@ use crate::{BoxFuture, BusError, Cursor, LogBatch, LogReader, LogSource};
 /// Reads a co-hosted log, woken by its end.
 pub(super) struct MemoryReader {
     logs: Logs,
+    reader: String,
     log: Arc<dyn LogSource>,
     end: watch::Receiver<u64>,
     /// What has been handed out, which may be ahead of what is committed.
@@ -18,9 +19,10 @@ pub(super) struct MemoryReader {
 // === impl MemoryReader ===
 
 impl MemoryReader {
-    pub(super) fn new(logs: Logs, log: Arc<dyn LogSource>, cursor: Cursor) -> Self {
+    pub(super) fn new(logs: Logs, reader: String, log: Arc<dyn LogSource>, cursor: Cursor) -> Self {
         let end = log.end();
-        Self { logs, log, end, cursor }
+        log.reader_at(&reader, cursor.position);
+        Self { logs, reader, log, end, cursor }
     }
 
     async fn read_next(&mut self, max: usize) -> Result<LogBatch, BusError> {
@@ -74,7 +76,8 @@ impl LogReader for MemoryReader {
         Box::pin(self.read_next(max))
     }
 
-    fn committed(&mut self, _position: u64) -> BoxFuture<'_, Result<(), BusError>> {
+    fn committed(&mut self, position: u64) -> BoxFuture<'_, Result<(), BusError>> {
+        self.log.reader_at(&self.reader, position);
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -41,14 +41,14 @@ pub enum NatsCredentials {
 // === impl NatsConfig ===
 
 impl NatsConfig {
-    /// Without credentials, one copy, no bound on the size of a stream, five seconds for everything.
+    /// Without credentials, one copy, no bound on the size of a stream, two seconds to connect and five for the rest.
     pub fn new(url: impl Into<String>, namespace: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             namespace: namespace.into(),
             credentials: NatsCredentials::None,
             ca_file: None,
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(2),
             operation_timeout: Duration::from_secs(5),
             replicas: 1,
             max_bytes: None,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy, pull};
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{ConsumerErrorKind, Info, Stream};
 
 use super::link::broker;
@@ -56,33 +55,20 @@ pub(super) async fn start_after(stream: &Stream<Info>, source: &str, cursor: &Cu
     Ok(first)
 }
 
-/// The reader's consumer, kept when it stands just before `start` and made anew otherwise. Says whether it was kept.
-pub(super) async fn place(
-    stream: &Stream<Info>,
-    reader: &str,
-    start: u64,
-) -> Result<(Consumer<pull::Config>, bool), BusError> {
+/// The reader's consumer, made anew from `start` on.
+///
+/// One that is there is never kept: a leader that is paused or dead may have pulls waiting on it, which would swallow
+/// messages until they expire; so may a pull of this reader's own that an old connection has left behind.
+pub(super) async fn place(stream: &Stream<Info>, reader: &str, start: u64) -> Result<Consumer<pull::Config>, BusError> {
+    delete(stream, reader).await?;
     let wanted = wanted(reader, start);
-    match stream.consumer_info(reader).await {
-        Ok(info) => {
-            let kept = info.delivered.stream_sequence + 1 == start;
-            let sound = pull_config(&info.config).is_some_and(|found| differences(&wanted, &found).is_empty());
-            if kept && sound {
-                let consumer = stream.get_consumer(reader).await.map_err(|error| broker("get consumer", error))?;
-                return Ok((consumer, true));
-            }
-            delete(stream, reader).await?;
-        }
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
-        Err(error) => return Err(broker("get consumer", error)),
-    }
     let consumer = stream.create_consumer(wanted.clone()).await.map_err(|error| broker("create consumer", error))?;
     let differences = match pull_config(&consumer.cached_info().config) {
         Some(found) => differences(&wanted, &found),
         None => vec!["it is not a pull consumer".to_owned()],
     };
     if differences.is_empty() {
-        return Ok((consumer, false));
+        return Ok(consumer);
     }
     Err(BusError::Configuration { what: format!("consumer {reader}"), differences })
 }
@@ -138,7 +124,7 @@ fn pull_config(found: &async_nats::jetstream::consumer::Config) -> Option<pull::
     pull::Config::try_from_consumer_config(found.clone()).ok()
 }
 
-/// Where it starts is not compared: a consumer that has moved on is as good as a new one.
+/// An old server ignores fields that it does not know, so what it returns is compared with what was meant.
 fn differences(wanted: &pull::Config, found: &pull::Config) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |field: &str, wanted: String, found: String| {
@@ -146,6 +132,7 @@ fn differences(wanted: &pull::Config, found: &pull::Config) -> Vec<String> {
             differences.push(format!("{field} is {found} instead of {wanted}"));
         }
     };
+    compare("deliver_policy", format!("{:?}", wanted.deliver_policy), format!("{:?}", found.deliver_policy));
     compare("ack_policy", format!("{:?}", wanted.ack_policy), format!("{:?}", found.ack_policy));
     compare("ack_wait", format!("{:?}", wanted.ack_wait), format!("{:?}", found.ack_wait));
     compare("max_deliver", wanted.max_deliver.to_string(), found.max_deliver.to_string());

@@ -7,7 +7,7 @@ use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Request, RequestErrorKind, ServerAddr, StatusCode};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::config::{NatsConfig, NatsCredentials};
 use crate::memory::{EPHEMERAL_MAX, lossy_stream};
@@ -17,13 +17,17 @@ use crate::{BoxStream, BusError};
 pub(super) const TRACEPARENT: &str = "traceparent";
 /// Publishes of all relays of this process that may wait for their acknowledgement.
 const ACKS_MAX: usize = 4096;
-const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
+const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(250);
+/// A broker that is silent for three of these is gone: a network that drops everything closes no connection.
+const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// The connection to the broker, and what is the same for everything that travels over it.
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) jetstream: jetstream::Context,
     pub(super) config: NatsConfig,
+    /// Counts connects and losses.
+    turns: watch::Sender<u64>,
     closed: AtomicBool,
 }
 
@@ -37,12 +41,37 @@ impl Link {
         let addresses = addresses.map_err(|error| {
             BusError::InvalidConfig(format!("{:?} is not an address such as nats://host:4222: {error}", config.url))
         })?;
-        let options = options(&config).await?;
+        let turns = watch::Sender::new(0);
+        let options = options(&config, turns.clone()).await?;
         // With retries on the first connection this returns at once, whether the broker is there or not.
         let client = options.connect(addresses).await.map_err(|error| BusError::InvalidConfig(error.to_string()))?;
         let jetstream =
             ContextBuilder::new().timeout(config.operation_timeout).max_ack_inflight(ACKS_MAX).build(client.clone());
-        Ok(Self { client, jetstream, config, closed: AtomicBool::new(false) })
+        Ok(Self { client, jetstream, config, turns, closed: AtomicBool::new(false) })
+    }
+
+    /// Another number after every connect and every loss: what was learnt of the broker holds for one of them, because it
+    /// may have come back with an older store, or without one.
+    pub(super) fn turn(&self) -> u64 {
+        *self.turns.borrow()
+    }
+
+    /// Waits for the end of a turn.
+    pub(super) async fn turned(&self, turn: u64) {
+        // The sender lives as long as the link.
+        let _ = self.turns.subscribe().wait_for(|now| *now != turn).await;
+    }
+
+    /// Does what is of no use on the next connection, and gives it up with this one: the client would wait for answers that
+    /// cannot come until each has timed out.
+    pub(super) async fn in_one_turn<T>(&self, work: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
+        let turn = self.turn();
+        self.available()?;
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.turned(turn) => Err(BusError::Unavailable(self.config.url.clone())),
+        }
     }
 
     pub(super) fn connected(&self) -> bool {
@@ -189,7 +218,7 @@ fn service_error(reply: &async_nats::Message) -> Option<(usize, String)> {
     Some((status, message))
 }
 
-async fn options(config: &NatsConfig) -> Result<ConnectOptions, BusError> {
+async fn options(config: &NatsConfig, turns: watch::Sender<u64>) -> Result<ConnectOptions, BusError> {
     let url = config.url.clone();
     let mut options = ConnectOptions::new()
         .name(format!("pangaea {}", config.namespace))
@@ -197,10 +226,14 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions, BusError> {
         .max_reconnects(None)
         .connection_timeout(config.connect_timeout)
         .request_timeout(Some(config.operation_timeout))
+        .ping_interval(PING_EVERY)
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
-            let url = url.clone();
-            async move { report(&url, &event) }
+            if matches!(event, Event::Connected | Event::Disconnected) {
+                turns.send_modify(|turn| *turn += 1);
+            }
+            report(&url, &event);
+            std::future::ready(())
         });
     if let Some(file) = &config.ca_file {
         options = options.add_root_certificates(file.clone());
@@ -217,9 +250,9 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions, BusError> {
     })
 }
 
-/// 25 ms, doubled with each attempt, up to a second.
+/// 25 ms, doubled with each attempt, up to a quarter of a second: after an outage nobody waits for the client.
 fn reconnect_delay(attempts: usize) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(4);
     (Duration::from_millis(25) * 2u32.pow(doublings)).min(RECONNECT_DELAY_MAX)
 }
 

@@ -1,21 +1,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use futures_util::StreamExt;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::link::Link;
-use super::service;
-use crate::protocol::{EndAnnouncement, answer_log_read, end_subject, log_read_subject};
+use super::link::{Link, broker};
+use super::{service, stream};
+use crate::protocol::{EndAnnouncement, ReaderPlace, answer_log_read, end_subject, log_read_subject, reader_subject};
 use crate::{BusError, LogSource, RequestHandler, ServiceHandle, ServiceSpec};
 
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
+/// How long a stream that was deleted is missed, at most, by its owner.
+const PROVIDE_EVERY: Duration = Duration::from_secs(1);
+/// After a failure: the broker may be just coming back.
+const PROVIDE_AGAIN: Duration = Duration::from_millis(250);
 
-/// What an attached log says on the bus: its answers to `log_read`, and its end every second. Dropping it ends both.
+/// What an attached log does on the bus: it answers `log_read`, announces its end, hears how far its readers are, and makes
+/// its stream where that is missing. Dropping it ends all of it.
 pub(super) struct Owner {
-    /// Held for its drop.
+    /// Held for its drop, as the tasks are.
     _log_read: ServiceHandle,
-    announcer: JoinHandle<()>,
+    _tasks: JoinSet<()>,
 }
 
 // === impl Owner ===
@@ -34,15 +40,40 @@ impl Owner {
             let log = answers.clone();
             Box::pin(async move { answer_log_read(log.as_ref(), &request.payload).await })
         });
+        let places = link.client.subscribe(link.subject(&reader_subject(&source))).await;
+        let places = places.map_err(|error| broker("subscribe", error))?;
         let log_read = service::serve(link, spec, handler).await?;
-        let announcer = tokio::spawn(announce(link.clone(), log));
-        Ok(Self { _log_read: log_read, announcer })
+        let mut tasks = JoinSet::new();
+        tasks.spawn(provide(link.clone(), source));
+        tasks.spawn(hear_readers(places, log.clone()));
+        tasks.spawn(announce(link.clone(), log));
+        Ok(Self { _log_read: log_read, _tasks: tasks })
     }
 }
 
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.announcer.abort();
+/// Looks on every connect, because another store may be behind it, and every second, because a stream can be deleted.
+async fn provide(link: Arc<Link>, source: String) {
+    let mut told = None;
+    loop {
+        let turn = link.turn();
+        let failure = link.in_one_turn(stream::provide(&link, &source)).await.err();
+        let pause = if failure.is_none() { PROVIDE_EVERY } else { PROVIDE_AGAIN };
+        if let Some(error) = failure.as_ref().filter(|error| Some(*error) != told.as_ref()) {
+            // Said once: what an operator has to mend is looked at until it is mended.
+            tracing::warn!(source, %error, "the stream is not provided");
+        }
+        told = failure;
+        let _ = tokio::time::timeout(pause, link.turned(turn)).await;
+    }
+}
+
+/// On core NATS: what is missed is said again.
+async fn hear_readers(mut places: async_nats::Subscriber, log: Arc<dyn LogSource>) {
+    while let Some(message) = places.next().await {
+        let Ok(place) = serde_json::from_slice::<ReaderPlace>(&message.payload) else { continue };
+        if place.log_id.is_empty() || place.log_id == log.log_id() {
+            log.reader_at(&place.reader, place.committed);
+        }
     }
 }
 

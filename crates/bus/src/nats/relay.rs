@@ -23,7 +23,7 @@ const STEP_MESSAGES_MAX: u64 = 2048;
 /// Messages of others that are passed at the end of a stream.
 const FOREIGN_MESSAGES_MAX: u64 = 1_000;
 /// How long an idle relay leaves its stream unobserved.
-const IDLE_CHECK: Duration = Duration::from_secs(5);
+const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 /// Appends one log to its stream, in outbox order.
 ///
@@ -36,6 +36,8 @@ pub(super) struct NatsRelay {
     stream: String,
     /// Where the stream ends and what it ends with; none when that must be looked up.
     anchor: Option<Anchor>,
+    /// The turn of the connection in which the anchor was found: behind another there may be another store.
+    turn: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,26 +51,32 @@ struct Anchor {
 impl NatsRelay {
     pub(super) fn new(link: Arc<Link>, log: Arc<dyn LogSource>) -> Self {
         let stream = stream::name(&link.config.namespace, log.source());
-        Self { link, log, stream, anchor: None }
+        Self { link, log, stream, anchor: None, turn: 0 }
     }
 
     async fn run_step(&mut self) -> Result<RelayProgress, BusError> {
+        let turn = self.link.turn();
         self.link.available()?;
-        let anchor = match self.anchor {
+        let anchor = match self.anchor.take().filter(|_| self.turn == turn) {
             Some(anchor) => anchor,
-            None => self.find_anchor().await?,
+            None => self.link.in_one_turn(self.find_anchor()).await?,
         };
+        self.turn = turn;
         self.anchor = Some(anchor);
         let mut end = self.log.end();
         let grown = async { end.wait_for(|end| *end > anchor.position).await.is_ok() };
-        match tokio::time::timeout(IDLE_CHECK, grown).await {
-            Err(_) => return self.check_idle(anchor).await,
-            Ok(false) => return Err(BusError::Closed),
-            Ok(true) => {}
+        tokio::select! {
+            grown = tokio::time::timeout(IDLE_CHECK, grown) => match grown {
+                Err(_) => return self.check_idle(anchor).await,
+                Ok(false) => return Err(BusError::Closed),
+                Ok(true) => {}
+            },
+            // The next step anchors again, and finds out what an older store lacks.
+            () = self.link.turned(turn) => return Ok(anchor.progress()),
         }
         // Until every ack is there nobody knows where the stream ends.
         self.anchor = None;
-        let anchor = self.append(anchor).await.inspect_err(|error| {
+        let anchor = self.link.in_one_turn(self.append(anchor)).await.inspect_err(|error| {
             metrics::counter!("pangaea_bus_relay_dropped_pipelines_total", "stream" => self.stream.clone())
                 .increment(1);
             tracing::warn!(stream = self.stream, %error, "the relay drops its pipeline");
@@ -140,13 +148,14 @@ impl NatsRelay {
     fn refused(&self, error: &PublishError) -> BusError {
         match error.kind() {
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => broker("append", error),
+            PublishErrorKind::StreamNotFound => BusError::StreamMissing { stream: self.stream.clone() },
             _ => BusError::AppendRefused { stream: self.stream.clone(), detail: error.to_string() },
         }
     }
 
     /// Finds the last stored message and checks that it is one of this outbox.
     async fn find_anchor(&self) -> Result<Anchor, BusError> {
-        let stream = stream::ensure(&self.link, self.log.source()).await?;
+        let stream = stream::find(&self.link, self.log.source()).await?;
         let state = &stream.cached_info().state;
         if state.messages == 0 {
             // New, or purged to the last message: all of the log is appended (again); readers drop what they have.
@@ -214,9 +223,10 @@ impl NatsRelay {
 
     /// With nothing to append, a stream that has been lost or cut would go unnoticed.
     async fn check_idle(&mut self, anchor: Anchor) -> Result<RelayProgress, BusError> {
-        let stream = stream::ensure(&self.link, self.log.source()).await?;
-        if stream.cached_info().state.last_sequence != anchor.sequence {
-            self.anchor = None;
+        self.anchor = None;
+        let stream = self.link.in_one_turn(stream::find(&self.link, self.log.source())).await?;
+        if stream.cached_info().state.last_sequence == anchor.sequence {
+            self.anchor = Some(anchor);
         }
         Ok(anchor.progress())
     }

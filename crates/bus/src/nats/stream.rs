@@ -17,20 +17,39 @@ pub(super) fn name(namespace: &str, source: &str) -> String {
     format!("{namespace}_{source}").to_uppercase()
 }
 
-/// The stream of `source`, created when it is missing and refused when it differs from what it must be.
-pub(super) async fn ensure(link: &Link, source: &str) -> Result<Stream<Info>, BusError> {
-    link.available()?;
+/// The stream of `source`, refused when it differs from what it must be.
+///
+/// # Errors
+/// [`BusError::StreamMissing`] when its owner has not made it yet; [`BusError::Configuration`].
+pub(super) async fn find(link: &Link, source: &str) -> Result<Stream<Info>, BusError> {
     check_version(link)?;
     let wanted = wanted(link, source);
-    let stream = match link.jetstream.get_stream(&wanted.name).await {
-        Ok(stream) => stream,
-        Err(error) if missing(&error.kind()) => {
-            tracing::info!(stream = wanted.name, "the stream is missing; creating it");
-            link.jetstream.create_stream(wanted.clone()).await.map_err(|error| broker("create stream", error))?
-        }
-        Err(error) => return Err(broker("get stream", error)),
-    };
-    let differences = differences(&wanted, &stream.cached_info().config);
+    match link.jetstream.get_stream(&wanted.name).await {
+        Ok(stream) => checked(&wanted, stream),
+        Err(error) if missing(&error.kind()) => Err(BusError::StreamMissing { stream: wanted.name }),
+        Err(error) => Err(broker("get stream", error)),
+    }
+}
+
+/// Makes the stream of `source` where it is missing. Only the source's owner may: a stream that anybody makes could be
+/// made by a reader with the configuration of an older release.
+///
+/// # Errors
+/// [`BusError::Configuration`] when there is another; what the broker says.
+pub(super) async fn provide(link: &Link, source: &str) -> Result<(), BusError> {
+    match find(link, source).await {
+        Ok(_) => return Ok(()),
+        Err(BusError::StreamMissing { stream }) => tracing::info!(stream, "the stream is missing; making it"),
+        Err(error) => return Err(error),
+    }
+    let wanted = wanted(link, source);
+    let made = link.jetstream.create_stream(wanted.clone()).await.map_err(|error| broker("create stream", error))?;
+    metrics::counter!("pangaea_bus_streams_made_total", "stream" => wanted.name.clone()).increment(1);
+    checked(&wanted, made).map(drop)
+}
+
+fn checked(wanted: &Config, stream: Stream<Info>) -> Result<Stream<Info>, BusError> {
+    let differences = differences(wanted, &stream.cached_info().config);
     if differences.is_empty() {
         return Ok(stream);
     }

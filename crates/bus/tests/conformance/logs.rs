@@ -6,7 +6,7 @@ use pangaea_bus::{BusError, Cursor};
 use pangaea_contracts::PAYLOAD_BYTES_MAX;
 
 use crate::SECOND;
-use crate::support::{TestLog, next, open, places, positions, read_committing};
+use crate::support::{TestLog, eventually, next, open, places, positions, read_committing};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_arrives_whole_in_order_and_unchanged() {
@@ -115,6 +115,27 @@ async fn a_cursor_ahead_of_the_acks_skips_what_is_committed() {
         log.append(1);
         let got = read_committing(reader.as_mut(), 21, 256).await;
         assert_eq!(positions(&got), (41..=61).collect::<Vec<_>>(), "{}", place.name);
+    }
+}
+
+/// The owner learns how far each reader has committed, also of one that is slow, and while nothing else happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_hears_how_far_its_readers_are() {
+    for mut place in places().await {
+        let log = TestLog::new("order", "log_1");
+        log.append(50);
+        place.host(&log).await;
+        let mut slow = open(place.bus.as_ref(), "slow", "order", Cursor::default()).await;
+        let mut quick = open(place.bus.as_ref(), "quick", "order", Cursor::default()).await;
+        let heard =
+            |reader: &str, committed: u64| log.readers.lock().unwrap().contains(&(reader.to_owned(), committed));
+        eventually("the slow one is known", || heard("slow", 0)).await;
+        let batch = next(slow.as_mut(), 20).await;
+        read_committing(quick.as_mut(), 50, 50).await;
+        eventually("the quick one is at the end", || heard("quick", 50)).await;
+        assert!(!heard("slow", batch.last()), "{}: it has not committed", place.name);
+        slow.committed(batch.last()).await.unwrap();
+        eventually("the slow one has moved", || heard("slow", batch.last())).await;
     }
 }
 

@@ -7,12 +7,22 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pangaea_bus::{Bus, Cursor, LogReader, LogSource, MemoryBus, NatsBus, NatsConfig};
+use async_nats::jetstream;
+use pangaea_bus::{Bus, BusError, Cursor, LogReader, LogSource, MemoryBus, NatsBus, NatsConfig, Relay};
 use pangaea_contracts::Envelope;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::log::TestLog;
 pub(crate) use self::server::{NatsServer, server_binaries};
+
+/// A place on each server.
+pub(crate) async fn servers() -> Vec<Place> {
+    let mut places = Vec::new();
+    for binary in server_binaries() {
+        places.push(Place::on(NatsServer::start(&binary)).await);
+    }
+    places
+}
 
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
@@ -28,9 +38,7 @@ pub(crate) struct Place {
 pub(crate) async fn places() -> Vec<Place> {
     let mut places =
         vec![Place { name: "memory".into(), bus: Arc::new(MemoryBus::new("test")), relays: Vec::new(), server: None }];
-    for binary in server_binaries() {
-        places.push(Place::on(NatsServer::start(&binary)).await);
-    }
+    places.extend(servers().await);
     places
 }
 
@@ -41,11 +49,22 @@ pub(crate) async fn nats_bus(server: &NatsServer) -> NatsBus {
 }
 
 pub(crate) async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    until(what, async || done()).await;
+}
+
+/// [`eventually`] for what has to be asked for.
+pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + WAIT;
-    while !done() {
+    while !done().await {
         assert!(tokio::time::Instant::now() < deadline, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A client of its own, as the `nats` tool is one.
+pub(crate) async fn raw(place: &Place) -> (async_nats::Client, jetstream::Context) {
+    let client = async_nats::connect(place.server.as_ref().unwrap().url()).await.unwrap();
+    (client.clone(), jetstream::new(client))
 }
 
 /// Reads until `count` messages have come, committing each batch, and checks that they are dense.
@@ -55,7 +74,9 @@ pub(crate) async fn read_committing(reader: &mut dyn LogReader, count: usize, ma
         let batch = next(reader, max).await;
         let last = batch.last();
         all.extend(batch.messages);
-        reader.committed(last).await.unwrap();
+        // A broker that is away is told by the next commit.
+        let told = reader.committed(last).await;
+        assert!(told.as_ref().err().is_none_or(BusError::is_transient), "{told:?}");
     }
     all
 }
@@ -83,8 +104,18 @@ pub(crate) async fn next(reader: &mut dyn LogReader, max: usize) -> pangaea_bus:
     }
 }
 
+/// Opens a reader, through transient errors, as a host does: a stream is made a moment after its log is attached.
 pub(crate) async fn open(bus: &dyn Bus, reader: &str, source: &str, after: Cursor) -> Box<dyn LogReader> {
-    bus.open_reader(reader, source, after).await.unwrap()
+    let deadline = tokio::time::Instant::now() + WAIT;
+    loop {
+        match bus.open_reader(reader, source, after.clone()).await {
+            Ok(opened) => return opened,
+            Err(error) if error.is_transient() && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{reader} cannot read {source}: {error}"),
+        }
+    }
 }
 
 pub(crate) fn positions(messages: &[Arc<Envelope>]) -> Vec<u64> {
@@ -122,6 +153,15 @@ impl Place {
     pub(crate) async fn host(&mut self, log: &Arc<TestLog>) {
         self.bus.attach(log.clone()).await.unwrap();
         self.relays.extend(drive(self.bus.as_ref(), log.clone()));
+    }
+
+    /// The relay of a log whose stream is there, to be driven step by step.
+    pub(crate) async fn relay(&self, log: &Arc<TestLog>) -> Box<dyn Relay> {
+        self.bus.attach(log.clone()).await.unwrap();
+        let (_, jetstream) = raw(self).await;
+        let name = format!("TEST_{}", log.source().to_uppercase());
+        until("the stream is there", async || jetstream.get_stream(&name).await.is_ok()).await;
+        self.bus.relay(log.clone()).expect("NATS needs a relay")
     }
 
     pub(crate) fn stop_relays(&mut self) {

@@ -48,6 +48,19 @@ fn free_port(number: u32) -> u16 {
         .expect("a port between 20000 and 31999 is free")
 }
 
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 // === impl NatsServer ===
 
 impl NatsServer {
@@ -93,6 +106,28 @@ impl NatsServer {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Keeps a copy of the store as it is. The server must not run.
+    pub(crate) fn keep_copy(&self) {
+        assert!(self.child.is_none(), "a running server writes");
+        copy(&self.folder.join("store"), &self.folder.join("copy"));
+    }
+
+    /// Puts the copy in the store's place; without one, an empty store. The server must not run.
+    pub(crate) fn swap_store(&self) {
+        assert!(self.child.is_none(), "a running server writes");
+        let (store, kept) = (self.folder.join("store"), self.folder.join("copy"));
+        fs::remove_dir_all(&store).unwrap();
+        if kept.is_dir() {
+            copy(&kept, &store);
+        }
+    }
+
+    /// Sends a signal by its name without `SIG`, e.g. `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
     pub(crate) fn url(&self) -> String {

@@ -3,6 +3,7 @@
 //! The PostgreSQL half needs a server: `cargo xtask test` starts one and names it in `PANGAEA_TEST_POSTGRES_URL`.
 
 mod audit;
+mod election;
 mod journal_rows;
 mod leading;
 mod memory;

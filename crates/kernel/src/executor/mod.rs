@@ -255,6 +255,17 @@ impl Executor {
         result
     }
 
+    /// Keeps the writing session alive between batches; see [`Writer::heartbeat`].
+    ///
+    /// # Errors
+    /// [`ExecutorError::Transient`] while the database is away, [`ExecutorError::Fatal`] when another leads.
+    pub async fn heartbeat(&mut self) -> Result<(), ExecutorError> {
+        match self.cx.writer.heartbeat().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.give_back(error).await),
+        }
+    }
+
     /// Reads again what the database holds: a commit whose answer was lost may have happened.
     async fn reload(&mut self) -> Result<(), JournalError> {
         let before = std::mem::replace(&mut self.state, State::load(&self.cx.writer.database().clone()).await?);

@@ -68,7 +68,7 @@ impl NatsReader {
         let Cursor { log_id, position, message_id } = self.tip_cursor();
         let request = LogReadRequest {
             reader: self.reader.clone(),
-            committed: self.committed,
+            committed: self.progress.committed(),
             log_id,
             position,
             message_id,

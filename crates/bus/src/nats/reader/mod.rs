@@ -1,4 +1,5 @@
 mod gaps;
+mod progress;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use pangaea_contracts::Envelope;
 use tokio::time::Instant;
 
+use self::progress::Progress;
 use super::link::{Link, broker};
 use super::{consumer, stream, wire};
 use crate::protocol::end_subject;
@@ -20,7 +22,7 @@ use crate::{BoxFuture, BusError, Cursor, LogBatch, LogReader};
 const PULL_MESSAGES: usize = 512;
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// Two of these missed, and the pull is made anew.
-const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long the stream may lag behind the announced end, nothing arriving, before the owner is asked.
 const BEHIND_WAIT: Duration = Duration::from_secs(2);
 /// Duplicates dropped in a row before they are acknowledged without a commit.
@@ -34,7 +36,7 @@ pub(super) struct NatsReader {
     source: String,
     /// What has been handed out.
     cursor: Cursor,
-    committed: u64,
+    progress: Progress,
     /// Dense after the cursor, not handed out yet.
     ready: VecDeque<Arc<Envelope>>,
     /// A message beyond a gap; nothing is pulled until the gap is filled.
@@ -42,6 +44,8 @@ pub(super) struct NatsReader {
     /// Every delivery not acknowledged yet, in the stream's order, duplicates included.
     unacked: VecDeque<(u64, Subject)>,
     pull: Option<pull::Stream>,
+    /// The turn of the connection that the pull belongs to.
+    turn: u64,
     /// Pulls that failed since the last message.
     pull_failures: usize,
     ends: Option<Subscriber>,
@@ -53,31 +57,38 @@ pub(super) struct NatsReader {
 
 impl NatsReader {
     pub(super) async fn open(link: Arc<Link>, reader: String, source: String, after: Cursor) -> Result<Self, BusError> {
-        let committed = after.position;
+        let progress = Progress::start(&link, &reader, &source, &after);
         let mut opened = Self {
             link,
             reader,
             source,
             cursor: after,
-            committed,
+            progress,
             ready: VecDeque::new(),
             held: None,
             unacked: VecDeque::new(),
             pull: None,
+            turn: 0,
             pull_failures: 0,
             ends: None,
             announced: 0,
             behind_since: None,
         };
-        opened.reopen().await?;
+        let link = opened.link.clone();
+        link.in_one_turn(opened.reopen()).await?;
         Ok(opened)
     }
 
     async fn read_next(&mut self, max: usize) -> Result<LogBatch, BusError> {
         let max = max.max(1);
         loop {
+            if self.turn != self.link.turn() {
+                // The consumer may be gone with the store it was in, or be an older one.
+                self.pull = None;
+            }
             if self.ready.is_empty() && self.pull.is_none() {
-                self.reopen().await?;
+                let link = self.link.clone();
+                link.in_one_turn(self.reopen()).await?;
             }
             self.take_arrived(max)?;
             if self.held.is_some()
@@ -115,6 +126,7 @@ impl NatsReader {
             return Ok(());
         };
         tokio::select! {
+            () = self.link.turned(self.turn) => Ok(()),
             message = pull.next() => self.take(message),
             end = ends.next() => match end {
                 Some(message) => self.hear_end(&message.payload),
@@ -236,9 +248,10 @@ impl NatsReader {
     }
 
     async fn reopen(&mut self) -> Result<(), BusError> {
-        let stream = stream::ensure(&self.link, &self.source).await?;
+        let turn = self.link.turn();
+        let stream = stream::find(&self.link, &self.source).await?;
         let start = consumer::start_after(&stream, &self.source, &self.tip_cursor()).await?;
-        let (consumer, kept) = consumer::place(&stream, &self.reader, start).await?;
+        let consumer = consumer::place(&stream, &self.reader, start).await?;
         let ends = match self.ends.take() {
             Some(ends) => ends,
             None => {
@@ -250,16 +263,15 @@ impl NatsReader {
         let pull =
             consumer.stream().max_messages_per_batch(PULL_MESSAGES).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
         self.pull = Some(pull.messages().await.map_err(|error| broker("pull", error))?);
+        self.turn = turn;
         self.held = None;
-        if !kept {
-            self.unacked.clear();
-        }
+        self.unacked.clear();
         Ok(())
     }
 
     /// Acknowledges, with the one ack that stands for all before it, the deliveries whose positions are committed.
     async fn acknowledge(&mut self) -> Result<(), BusError> {
-        let done = self.unacked.iter().take_while(|(position, _)| *position <= self.committed).count();
+        let done = self.unacked.iter().take_while(|(position, _)| *position <= self.progress.committed()).count();
         let Some((_, reply)) = done.checked_sub(1).and_then(|last| self.unacked.get(last)) else {
             return Ok(());
         };
@@ -277,7 +289,7 @@ impl LogReader for NatsReader {
     }
 
     fn committed(&mut self, position: u64) -> BoxFuture<'_, Result<(), BusError>> {
-        self.committed = self.committed.max(position);
+        self.progress.commit(&self.cursor.log_id, position);
         Box::pin(self.acknowledge())
     }
 }

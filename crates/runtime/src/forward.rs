@@ -1,0 +1,280 @@
+//! The way of a command to the writer of its module, wherever it leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pangaea_bus::{Bus, BusError, RequestHandler, ServiceHandle, ServiceSpec};
+use pangaea_contracts::{Kind, Subject};
+use pangaea_journal::SecretRow;
+use pangaea_kernel::http::{CommandFuture, Commands};
+use pangaea_kernel::{Answer, Done, Input, Problem, ProblemKind, Work};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::CODE_VERSION;
+use crate::module_host::Member;
+use crate::queue::{Queue, QueueError};
+
+/// From a command's arrival to the end of its tries. Longer than a change of leaders takes, shorter than a client waits.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// One try with a leader elsewhere; the next is the same command under the same id.
+const TRY_TIMEOUT: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(50);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where a module is led. Cheap to clone; the clones share what they know.
+#[derive(Clone)]
+pub(crate) struct Way(Arc<watch::Sender<Leads>>);
+
+#[derive(Clone)]
+enum Leads {
+    Nowhere,
+    Here(Queue),
+    /// In another replica, which serves a subject that names its epoch: a former leader that hangs hears nothing.
+    There {
+        epoch: i64,
+    },
+}
+
+/// Takes a module's commands to its writer: in this process, or by request/reply. Resent under its id until it is answered,
+/// a command is handled once, because its row of the inbox is its idempotency record.
+pub(crate) struct Forward {
+    pub(crate) module: &'static str,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) way: Way,
+}
+
+/// Why a try brought no answer.
+enum Missed {
+    /// It was not taken: the next try is the first.
+    NotTaken,
+    /// It may have been handled.
+    Unknown,
+}
+
+/// A command on its way to a leader elsewhere. Without secrets it is the plain input, which v0.1.0 takes too.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Carried {
+    WithSecrets { command: Input, secrets: Vec<SecretRow> },
+    Plain(Input),
+}
+
+// === impl Way ===
+
+impl Way {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(Leads::Nowhere)))
+    }
+
+    pub(crate) fn leads_here(&self, queue: Queue) {
+        self.0.send_replace(Leads::Here(queue));
+    }
+
+    /// Says so only when it is news, because commands under way to the former leader are then sent again.
+    pub(crate) fn leads_there(&self, epoch: i64) {
+        self.0.send_if_modified(|leads| {
+            let news = !matches!(leads, Leads::There { epoch: known } if *known == epoch);
+            if news {
+                *leads = Leads::There { epoch };
+            }
+            news
+        });
+    }
+
+    pub(crate) fn leads_elsewhere(&self) {
+        self.0.send_replace(Leads::Nowhere);
+    }
+
+    /// Whether anybody is known to lead.
+    pub(crate) fn is_led(&self) -> bool {
+        !matches!(&*self.0.borrow(), Leads::Nowhere)
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(&*self.0.borrow(), Leads::Here(_))
+    }
+
+    pub(crate) fn commands_waiting(&self) -> usize {
+        match &*self.0.borrow() {
+            Leads::Here(queue) => queue.commands_waiting(),
+            Leads::Nowhere | Leads::There { .. } => 0,
+        }
+    }
+
+    /// Whether the leader answers.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub(crate) async fn ping(&self, module: &str, bus: &dyn Bus) -> Result<(), String> {
+        let epoch = match &*self.0.borrow() {
+            Leads::Here(_) => return Ok(()),
+            Leads::Nowhere => return Err("no replica leads".to_owned()),
+            Leads::There { epoch } => *epoch,
+        };
+        let reply = bus.request(&leader_subject(module, epoch), Bytes::new(), None, PING_TIMEOUT).await;
+        reply.map(drop).map_err(|error| format!("the leader cannot be reached: {error}"))
+    }
+}
+
+fn leader_subject(module: &str, epoch: i64) -> String {
+    format!("{module}.rpc.lead_{epoch}.v1")
+}
+
+// === impl Forward ===
+
+impl Commands for Forward {
+    fn submit(&self, command: Input) -> CommandFuture {
+        let forward = Self { module: self.module, bus: self.bus.clone(), way: self.way.clone() };
+        Box::pin(async move { forward.answer(command).await })
+    }
+}
+
+impl Forward {
+    async fn answer(&self, command: Input) -> Result<Answer, Problem> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut ways = self.way.0.subscribe();
+        let mut is_unknown = false;
+        loop {
+            let leads = ways.borrow_and_update().clone();
+            let on_its_way = !matches!(leads, Leads::Nowhere);
+            let tried = tokio::select! {
+                biased;
+                tried = self.try_once(leads, &command) => tried?,
+                _ = ways.changed() => {
+                    is_unknown |= on_its_way;
+                    continue;
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    is_unknown |= on_its_way;
+                    return Err(gave_up(is_unknown));
+                }
+            };
+            match tried {
+                Ok(answer) => return Ok(answer),
+                Err(missed) => is_unknown |= matches!(missed, Missed::Unknown),
+            }
+            if Instant::now() + PAUSE >= deadline {
+                return Err(gave_up(is_unknown));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// # Errors
+    /// What is to be answered at once, such as that too much is waiting already.
+    async fn try_once(&self, leads: Leads, command: &Input) -> Result<Result<Answer, Missed>, Problem> {
+        match leads {
+            Leads::Nowhere => std::future::pending().await,
+            Leads::Here(queue) => try_here(self.module, &queue, command.clone()).await,
+            Leads::There { epoch } => self.try_there(epoch, command).await,
+        }
+    }
+
+    async fn try_there(&self, epoch: i64, command: &Input) -> Result<Result<Answer, Missed>, Problem> {
+        let carried = Carried::of(command);
+        let payload = serde_json::to_vec(&carried)
+            .map_err(|error| Problem::new(ProblemKind::Internal, format!("the command cannot travel: {error}")))?;
+        let traceparent = command.traceparent.as_deref();
+        let request = |subject: String, payload: Vec<u8>| async move {
+            self.bus.request(&subject, payload.into(), traceparent, TRY_TIMEOUT).await
+        };
+        let mut reply = request(leader_subject(self.module, epoch), payload.clone()).await;
+        if matches!(reply, Err(BusError::NoResponders(_))) {
+            // A leader of a release that does not name its epoch.
+            reply = request(command.subject.clone(), payload).await;
+        }
+        match reply {
+            Ok(reply) => match serde_json::from_slice(&reply) {
+                Ok(answer) => Ok(Ok(answer)),
+                Err(_) => Ok(Err(Missed::Unknown)),
+            },
+            Err(BusError::Busy(_)) => Err(overloaded(self.module)),
+            Err(BusError::NoResponders(_) | BusError::Unavailable(_)) => Ok(Err(Missed::NotTaken)),
+            Err(_) => Ok(Err(Missed::Unknown)),
+        }
+    }
+}
+
+async fn try_here(module: &str, queue: &Queue, command: Input) -> Result<Result<Answer, Missed>, Problem> {
+    let reply = match queue.command(Work::Input(command)) {
+        Ok(reply) => reply,
+        Err(QueueError::Full) => return Err(overloaded(module)),
+        Err(QueueError::Stopped) => return Ok(Err(Missed::NotTaken)),
+    };
+    match reply.await.ok().and_then(|done| done.into_iter().next()) {
+        Some(Done::Answered(answer)) => Ok(Ok(answer)),
+        _ => Ok(Err(Missed::Unknown)),
+    }
+}
+
+fn overloaded(module: &str) -> Problem {
+    metrics::counter!("pangaea_shed_total", "module" => module.to_owned()).increment(1);
+    Problem::new(ProblemKind::Overloaded, "come again a little later").with_retry_after(1)
+}
+
+fn gave_up(is_unknown: bool) -> Problem {
+    let problem = if is_unknown {
+        Problem::new(ProblemKind::OutcomeUnknown, "send the same request again with the same Idempotency-Key")
+    } else {
+        Problem::new(ProblemKind::Unavailable, "no replica takes commands at the moment; come again a little later")
+    };
+    problem.with_retry_after(1)
+}
+
+// === impl Carried ===
+
+impl Carried {
+    fn of(command: &Input) -> Self {
+        if command.secrets.is_empty() {
+            return Self::Plain(command.clone());
+        }
+        Self::WithSecrets { command: command.clone(), secrets: command.secrets.clone() }
+    }
+
+    fn into_input(self) -> Input {
+        match self {
+            Self::Plain(command) => command,
+            Self::WithSecrets { command, secrets } => Input { secrets, ..command },
+        }
+    }
+}
+
+/// Serves a module's commands to whoever may publish there: to its other replicas by a subject that names the epoch, to all
+/// by the command's own subject.
+pub(crate) async fn serve_leader(member: &Member, epoch: i64, queue: Queue) -> Result<ServiceHandle, BusError> {
+    let module = member.name();
+    let is_request = |subject: &&str| Subject::parse(subject).is_ok_and(|subject| subject.kind == Kind::Request);
+    let own = leader_subject(module, epoch);
+    let commands = member.definition.handled().filter(is_request).map(str::to_owned);
+    let subjects = commands.chain([own.clone()]).collect();
+    let handler: RequestHandler = Arc::new(move |request| {
+        let (queue, own) = (queue.clone(), own.clone());
+        Box::pin(async move {
+            if request.payload.is_empty() && request.subject == own {
+                return Ok(Bytes::new());
+            }
+            let carried: Carried =
+                serde_json::from_slice(&request.payload).map_err(|error| format!("not an input: {error}"))?;
+            let input = carried.into_input();
+            if (input.subject != request.subject && request.subject != own) || !input.is_command() {
+                return Err(format!("{} is not a command for {}", input.subject, request.subject));
+            }
+            let answer = match try_here(module, &queue, input).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(Missed::NotTaken | Missed::Unknown)) => return Err("this replica no longer leads".to_owned()),
+                Err(problem) => problem.into(),
+            };
+            serde_json::to_vec(&answer).map(Bytes::from).map_err(|error| error.to_string())
+        })
+    });
+    let service = ServiceSpec {
+        name: format!("{module}-leader"),
+        version: CODE_VERSION.to_owned(),
+        description: format!("the commands of the {module} module"),
+        subjects,
+    };
+    member.bus.serve(service, handler).await
+}
