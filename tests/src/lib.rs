@@ -4,6 +4,7 @@
 //! as one that is killed, is a file of its own in `tests/`.
 
 mod clients;
+pub mod drill;
 pub mod scenarios;
 mod shop;
 

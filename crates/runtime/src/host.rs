@@ -89,7 +89,7 @@ impl Host {
         let api_address = api.local_addr().unwrap_or(config.http.listen);
         let stop_operations = CancellationToken::new();
         let operations_task =
-            tokio::spawn(http::serve_operations(operations, health.clone(), render_metrics, stop_operations.clone()));
+            http::serve_operations(operations, health.clone(), render_metrics, &config.http, stop_operations.clone());
 
         let bus = open_bus(&config).await?;
         health.watch_bus(bus.clone());
@@ -113,7 +113,7 @@ impl Host {
         let handles: Vec<ModuleHandle> = hosts.iter().map(|host| host.handle.clone()).collect();
         let routes = http::api_router(&modules, &handles, &config)?;
         let stop_api = CancellationToken::new();
-        let api_task = tokio::spawn(http::serve_api(api, routes, config.http.clone(), stop_api.clone()));
+        let api_task = tokio::spawn(http::serve_http("api", api, routes, config.http.clone(), stop_api.clone()));
         health.set_modules(handles.clone());
         started(Started { api: api_address, operations: operations_address, modules: handles });
 
