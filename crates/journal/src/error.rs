@@ -27,6 +27,9 @@ pub enum JournalError {
     /// The database refused a row: a CHECK or UNIQUE constraint.
     #[error("the database refused a row: {0}")]
     Constraint(String),
+    /// The transaction holds a part of what belongs together: see [`Writer::check_whole`](crate::Writer::check_whole).
+    #[error("this transaction is torn: {0}")]
+    Torn(String),
     #[error("a stored value cannot be read: {0}")]
     Decode(String),
     /// The connection broke in the middle of a commit: it may or may not have happened.
@@ -57,6 +60,7 @@ impl JournalError {
             Self::TooOld { .. } => "release_too_old",
             Self::Superseded { .. } => "superseded",
             Self::Constraint(_) => "constraint",
+            Self::Torn(_) => "torn",
             Self::Decode(_) => "decode",
             Self::CommitUnknown(_) => "commit_unknown",
             Self::Unavailable(_) => "database_unavailable",

@@ -1,4 +1,5 @@
 use pangaea_contracts::Timestamp;
+use pangaea_faults::{Plant, planted, unguarded};
 
 use crate::{JournalError, Row};
 
@@ -36,8 +37,21 @@ impl Head {
     /// Whether a row read inside a transaction is the one this head left.
     pub(crate) fn holds(&self, row: &Row) -> Result<(), JournalError> {
         let found = Self::from_row(row)?;
+        if !is_checked() {
+            return Ok(());
+        }
         let same =
             found.epoch == self.epoch && found.inbox_end == self.inbox_end && found.outbox_end == self.outbox_end;
         if same { Ok(()) } else { Err(JournalError::Superseded { ours: self.epoch, found: found.epoch }) }
     }
+}
+
+/// Whether a transaction begins by looking at the head row.
+pub(crate) fn is_checked() -> bool {
+    !planted(Plant::HeadRowNotChecked) && !unguarded(Plant::TimerFiredByTwoReplicas)
+}
+
+/// Whether a transaction that moves the head row must find it as it was left.
+pub(crate) fn is_guarded() -> bool {
+    !unguarded(Plant::HeadRowNotChecked) && !unguarded(Plant::TimerFiredByTwoReplicas)
 }

@@ -60,8 +60,18 @@ impl Writer {
         self.pending.outbox.push(envelope);
     }
 
+    /// Moves a cursor over a message that this transaction handles or buries.
     pub fn move_cursor(&mut self, row: CursorRow) {
-        self.pending.cursors.insert((row.reader.clone(), row.source.clone()), row);
+        let name = (row.reader.clone(), row.source.clone());
+        self.pending.skips.remove(&name);
+        self.pending.cursors.insert(name, row);
+    }
+
+    /// Moves a cursor over messages that were not for its reader.
+    pub fn skip_to(&mut self, row: CursorRow) {
+        let name = (row.reader.clone(), row.source.clone());
+        self.pending.skips.insert(name.clone());
+        self.pending.cursors.insert(name, row);
     }
 
     pub fn set_timer(&mut self, row: TimerRow) {

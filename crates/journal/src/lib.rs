@@ -28,8 +28,10 @@ mod rows;
 mod session;
 mod statement;
 mod temporary;
+mod torn;
 mod unit_of_work;
 mod value;
+mod whole;
 mod writer;
 
 pub use audit::{DeadLetterCounts, Extent, Extents};

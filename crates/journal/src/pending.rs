@@ -1,6 +1,6 @@
 //! The journal's own rows that wait for the commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pangaea_contracts::{Envelope, Timestamp};
 
@@ -18,6 +18,8 @@ pub(crate) struct Pending {
     pub(crate) inbox: Vec<InboxRow>,
     pub(crate) outbox: Vec<Envelope>,
     pub(crate) cursors: BTreeMap<(String, String), CursorRow>,
+    /// Cursors whose last move was over what was not for their reader.
+    pub(crate) skips: BTreeSet<(String, String)>,
     pub(crate) timers: BTreeMap<(String, String), Option<TimerRow>>,
     pub(crate) effects: BTreeMap<String, Option<EffectRow>>,
     pub(crate) dead_letters: BTreeMap<String, Option<DeadLetterRow>>,

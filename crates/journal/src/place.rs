@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_contracts::Timestamp;
+use pangaea_faults::{Plant, planted};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -144,6 +145,7 @@ impl Place {
     pub(crate) async fn lock(&self, connection: &mut Connection) -> Result<Option<LockFile>, JournalError> {
         match self {
             Self::Sqlite { file, .. } => LockFile::take(file).map(Some),
+            Self::Postgres { .. } if !is_elected() => Ok(None),
             Self::Postgres { schema, .. } => take_advisory_lock(connection, schema).await.map(|()| None),
         }
     }
@@ -246,6 +248,11 @@ impl Place {
         };
         JournalError::Open { url, reason: reason.to_owned() }
     }
+}
+
+/// Two planted bugs need two leaders.
+fn is_elected() -> bool {
+    !planted(Plant::TimerFiredByTwoReplicas) && !planted(Plant::HeadRowNotChecked)
 }
 
 /// Elects the leader on PostgreSQL: the lock is the session's, so it ends with the connection.

@@ -2,10 +2,11 @@ use pangaea_contracts::{Envelope, digest_text};
 use pangaea_faults::{Failpoint, reach};
 
 use crate::connection::Connection;
-use crate::head::SELECT_HEAD;
+use crate::head::{self, SELECT_HEAD};
 use crate::identity_map::IdentityMap;
 use crate::lock::LockFile;
 use crate::pending::Pending;
+use crate::torn::Tear;
 use crate::{Database, Head, JournalError, Kind, Row, Statement};
 
 /// The module's single writing connection, and the unit of work of the transaction that is open on it.
@@ -150,7 +151,8 @@ impl Writer {
         }
         let sql = match self.database.kind() {
             Kind::Sqlite => format!("BEGIN IMMEDIATE; {SELECT_HEAD}"),
-            Kind::Postgres => format!("BEGIN; {SELECT_HEAD} FOR UPDATE"),
+            Kind::Postgres if head::is_checked() => format!("BEGIN; {SELECT_HEAD} FOR UPDATE"),
+            Kind::Postgres => format!("BEGIN; {SELECT_HEAD}"),
         };
         self.failed = None;
         let rows = self.connection()?.raw(&sql).await;
@@ -166,6 +168,13 @@ impl Writer {
     /// On any error nothing is committed, except [`JournalError::CommitUnknown`]. Call [`Writer::rollback`] afterwards.
     pub async fn commit(&mut self) -> Result<Vec<Envelope>, JournalError> {
         self.check_usable()?;
+        match Tear::planted() {
+            Some(tear) => self.commit_torn(tear).await,
+            None => self.commit_in_one().await,
+        }
+    }
+
+    pub(crate) async fn commit_in_one(&mut self) -> Result<Vec<Envelope>, JournalError> {
         let mut statements = self.map.flush();
         let mut next = self.head.clone();
         let pending = std::mem::take(&mut self.pending);
@@ -174,14 +183,14 @@ impl Writer {
         next.last_time = pending.last_time.unwrap_or(next.last_time).max(next.last_time);
         let first = self.head.inbox_end + 1;
         let outbox = pending.into_statements(first, &mut statements);
-        statements.push(
-            Statement::new("UPDATE head SET inbox_end = ?, outbox_end = ?, last_time = ? WHERE epoch = ?")
-                .bind(next.inbox_end)
-                .bind(next.outbox_end)
-                .bind(next.last_time)
-                .bind(self.head.epoch),
-        );
-        let written = self.write_and_commit(statements).await;
+        let moved = Statement::new(
+            "UPDATE head SET inbox_end = ?, outbox_end = ?, last_time = ? WHERE epoch = ? RETURNING epoch",
+        )
+        .bind(next.inbox_end)
+        .bind(next.outbox_end)
+        .bind(next.last_time)
+        .bind(self.head.epoch);
+        let written = self.write_and_commit(statements, Some(moved)).await;
         self.note_failure(written)?;
         self.in_transaction = false;
         self.head = next;
@@ -191,17 +200,32 @@ impl Writer {
 
     /// A commit whose answer is lost is told apart from a refused statement, because only the former may have happened.
     /// On SQLite the writes and the commit are one call, so there every loss of the file or its thread counts as the former.
-    async fn write_and_commit(&mut self, mut statements: Vec<Statement>) -> Result<(), JournalError> {
-        let kind = self.database.kind();
+    ///
+    /// `head` moves the head row. On PostgreSQL it must find it: another leader may have come since the transaction began
+    /// without its lock. On SQLite nobody else can write meanwhile.
+    pub(crate) async fn write_and_commit(
+        &mut self,
+        mut statements: Vec<Statement>,
+        head: Option<Statement>,
+    ) -> Result<(), JournalError> {
+        let (kind, ours) = (self.database.kind(), self.head.epoch);
         let connection = self.connection()?;
         reach(Failpoint::OutboxBefore).await?;
         // With faults the two are apart on SQLite as well, so that something can happen between them.
         let in_one_call = kind == Kind::Sqlite && !pangaea_faults::is_active();
         let committed = if in_one_call {
+            statements.extend(head);
             statements.push(Statement::new("COMMIT"));
             connection.execute_all(&statements).await
         } else {
             connection.execute_all(&statements).await?;
+            if let Some(head) = head
+                && connection.fetch(&head).await?.is_empty()
+                && head::is_guarded()
+            {
+                let found = Head::from_row(head_of(&connection.raw(SELECT_HEAD).await?)?)?.epoch;
+                return Err(JournalError::Superseded { ours, found });
+            }
             reach(Failpoint::OutboxAfter).await?;
             reach(Failpoint::CommitBefore).await?;
             connection.raw("COMMIT").await.map(drop)

@@ -5,6 +5,7 @@ use pangaea_contracts::{
     Actor, Envelope, Kind, Message, OrderId, PAYLOAD_BYTES_MAX, PaymentId, ProductId, RefundId, SessionId, SkuId,
     Subject, Timestamp, UserId, digest_text,
 };
+use pangaea_faults::{Plant, planted};
 use pangaea_journal::{EffectRow, EffectState, IntoKey, Record, Row, Statement, TimerRow, Value, Writer};
 
 use crate::outputs::{Outputs, TimerChange};
@@ -47,7 +48,7 @@ derived_ids!(OrderId, PaymentId, ProductId, RefundId, SessionId, SkuId, UserId);
 impl Cx {
     /// When this input was admitted to the module; recorded with it.
     pub fn now(&self) -> Timestamp {
-        self.now
+        if planted(Plant::WallClockInAHandler) { wall_clock() } else { self.now }
     }
 
     /// The principal that was verified at the edge.
@@ -87,6 +88,13 @@ impl Cx {
         let module = self.definition.name();
         derived_id(prefix, self.now, &[module, &self.input.id, &self.input.subject], self.outputs.ids)
     }
+}
+
+/// A planted bug: what a handler must never look at.
+fn wall_clock() -> Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "a bug on purpose, which an auditor must find")]
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp::from_millis(now.map_or(0, |since| since.as_millis() as i64))
 }
 
 fn derived_id(prefix: &str, now: Timestamp, cause: &[&str; 3], count: u32) -> String {
@@ -202,7 +210,7 @@ impl Cx {
             causation_id: self.input.id.clone(),
             correlation_id: self.input.correlation_id.clone(),
             actor: self.input.actor.clone(),
-            time: self.now,
+            time: self.now(),
             traceparent: self.input.traceparent.clone(),
             payload,
         });

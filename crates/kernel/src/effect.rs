@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use pangaea_contracts::order::Reason;
 use pangaea_contracts::{Message, Timestamp};
+use pangaea_faults::{Plant, planted, unguarded};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -157,8 +158,17 @@ async fn ask_and_perform<E: Effect>(
     call: &Call<E>,
     ask_first: bool,
 ) -> Result<Outcome<E::Output>, TryError> {
-    if ask_first && let Some(outcome) = performer.query(call).await? {
+    let asks = ask_first && !unguarded(Plant::EffectRetriedUnderANewKey);
+    if asks && let Some(outcome) = performer.query(call).await? {
         return Ok(outcome);
     }
+    if planted(Plant::EffectRetriedUnderANewKey) && call.attempt > 1 {
+        return performer.perform(&under_a_new_key(call)).await;
+    }
     performer.perform(call).await
+}
+
+/// A planted bug: to the other side this try is another operation.
+fn under_a_new_key<E: Effect>(call: &Call<E>) -> Call<E> {
+    Call { operation_id: format!("{}-{}", call.operation_id, call.attempt), ..call.clone() }
 }

@@ -22,7 +22,9 @@ pub(crate) async fn place(cx: &mut Cx, command: PlaceOrder) -> Result<Answer, Fa
     for line in &command.lines {
         prices.push(cx.get::<SkuPrice>(&SkuId::from_id_or_code(&line.sku)).await?);
     }
-    let Priced { lines, total } = placing::price(&command.lines, &prices)?;
+    let priced = placing::price(&command.lines, &prices)?;
+    placing::check_total(&priced)?;
+    let Priced { lines, total } = priced;
     let settings = cx.settings::<OrderSettings>()?;
     let mut order = OrderRow {
         id: cx.id()?,

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use pangaea_contracts::order::Reason;
+use pangaea_faults::{Plant, planted, unguarded};
 use serde::{Deserialize, Serialize};
 
 use crate::OrderSettings;
@@ -124,6 +125,11 @@ pub(crate) enum CancelRefusal {
 /// Takes an event into account; `None` when it changes nothing.
 pub(crate) fn step(saga: Saga, event: &Event, settings: &OrderSettings) -> Option<Step> {
     use Say::{Authorize, Capture, CommitStock, Confirmed};
+    if planted(Plant::StockCommittedAfterCapture)
+        && let Some(step) = money_first(saga, event)
+    {
+        return Some(step);
+    }
     let next = match (saga.state, event) {
         (State::Placed, Event::StockReserved) => go(State::Reserved, &[Authorize], "reserved", None),
         (State::Placed, Event::StockRefused(reason)) => {
@@ -185,10 +191,28 @@ fn go(state: State, say: &[Say], event: &'static str, reason: Option<Reason>) ->
     Step { saga, say: say.to_vec(), entry: Some(Entry { event, reason }) }
 }
 
+/// A planted bug: the money is taken before the stock is sold.
+fn money_first(saga: Saga, event: &Event) -> Option<Step> {
+    match (saga.state, event) {
+        (State::Reserved | State::ActionRequired, Event::Authorized) => {
+            Some(go(State::Authorized, &[Say::Capture], "authorized", None))
+        }
+        (State::Authorized, Event::Captured { .. }) => {
+            Some(Step { saga, say: vec![Say::CommitStock], entry: Some(Entry { event: "captured", reason: None }) })
+        }
+        _ => None,
+    }
+}
+
 /// Gives back what is held. `void`: whether payment has ever been asked for anything that it may hold.
 fn undo(void: bool, event: &'static str, reason: Reason) -> Step {
     let saga = Saga { state: State::Cancelling, attempt: 0, awaits_void: void, awaits_release: true };
-    Step { saga, say: awaited(&saga), entry: Some(Entry { event, reason: Some(reason) }) }
+    if unguarded(Plant::CompensationDropped) {
+        // Without the wait for both answers nobody notices that nothing was asked.
+        return go(State::Cancelled, &[Say::Cancelled], event, Some(reason));
+    }
+    let say = if planted(Plant::CompensationDropped) { Vec::new() } else { awaited(&saga) };
+    Step { saga, say, entry: Some(Entry { event, reason: Some(reason) }) }
 }
 
 fn awaited(saga: &Saga) -> Vec<Say> {

@@ -2,8 +2,9 @@
 
 use pangaea_contracts::order::{OrderedLine, PlaceLine, PlaceOrder};
 use pangaea_contracts::product::StockLine;
-use pangaea_contracts::{Currency, Money, SkuId};
-use pangaea_kernel::{Problem, ProblemKind};
+use pangaea_contracts::{Currency, Money, MoneyError, SkuId};
+use pangaea_faults::{Plant, planted, unguarded};
+use pangaea_kernel::{Failure, Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
 
 use crate::store::SkuPrice;
@@ -66,7 +67,8 @@ pub(crate) fn price(lines: &[PlaceLine], prices: &[Option<SkuPrice>]) -> Result<
             }
         };
         let unit_price = line.unit_price.unwrap_or(Money::new(offer.unit_price, offer.currency));
-        let sum = unit_price.times(line.quantity).and_then(|sum| total.unwrap_or(Money::zero(sum.currency)).plus(sum));
+        let sum =
+            line_total(unit_price, line.quantity).and_then(|sum| total.unwrap_or(Money::zero(sum.currency)).plus(sum));
         match sum {
             Ok(sum) => total = Some(sum),
             Err(error) => {
@@ -89,6 +91,29 @@ pub(crate) fn price(lines: &[PlaceLine], prices: &[Option<SkuPrice>]) -> Result<
         Some(total) if total.amount > 0 => Ok(Priced { lines: priced, total }),
         _ => Err(Problem::invalid("/lines", "the order's total is zero; there is nothing to pay")),
     }
+}
+
+/// # Errors
+/// When the sum does not fit.
+fn line_total(unit_price: Money, quantity: i64) -> Result<Money, MoneyError> {
+    if planted(Plant::FloatMoney) {
+        // A planted bug: pounds as a floating-point number, and back.
+        let pounds = unit_price.amount as f64 / 100.0 * quantity as f64;
+        return Ok(Money::new((pounds * 100.0) as i64, unit_price.currency));
+    }
+    unit_price.times(quantity)
+}
+
+/// Whether the total is what the lines add up to, exactly: the last look before anybody is asked to pay it.
+///
+/// # Errors
+/// When it is not: a bug.
+pub(crate) fn check_total(priced: &Priced) -> Result<(), Failure> {
+    let sum: i128 = priced.lines.iter().map(|line| i128::from(line.unit_price) * i128::from(line.quantity)).sum();
+    if sum == i128::from(priced.total.amount) || unguarded(Plant::FloatMoney) {
+        return Ok(());
+    }
+    Err(Failure::poison(format!("the lines add up to {sum}, the total is {}", priced.total.amount)))
 }
 
 /// Checks what needs no state: counts, bounds, lengths.

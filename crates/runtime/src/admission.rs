@@ -160,8 +160,7 @@ impl Admission {
         Ok(())
     }
 
-    /// How long a command that joins the `waiting` ones will wait before its batch begins, as batches go at the moment.
-    /// Nothing while the next batch takes it anyway.
+    /// How long a command that joins the `waiting` ones will wait for the writer, as batches go at the moment.
     pub(crate) fn estimated_wait(&self, waiting: usize) -> Duration {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).wait(waiting)
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_bus::{Bus, BusError, Cursor, LogBatch, LogReader};
-use pangaea_faults::{Failpoint, Injected, reach};
+use pangaea_faults::{Failpoint, Injected, Plant, planted, reach};
 use pangaea_kernel::{Done, Input, Work};
 use tokio_util::sync::CancellationToken;
 
@@ -150,6 +150,9 @@ impl ReaderTask {
     }
 
     async fn commit(&mut self, work: Vec<Work>, seen: &Cursor, reader: &mut dyn LogReader) -> Result<(), Interrupted> {
+        if planted(Plant::AckBeforeCommit) {
+            let _ = reader.committed(seen.position).await;
+        }
         let done = match self.queue.delivery(work).await {
             Ok(done) => done,
             Err(QueueError::Stopped | QueueError::Shed(_)) => return Err(Interrupted::Stopped),

@@ -23,6 +23,9 @@ use crate::writer::WriterTask;
 
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(1);
 const RELAY_WAIT: Duration = Duration::from_secs(2);
+const HEAD_LOOKS_MAX: u32 = 20;
+const HEAD_LOOK_WAIT: Duration = Duration::from_secs(2);
+const HEAD_LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// The tasks of a leader, and the way to stop them.
 pub(crate) struct Term {
@@ -30,6 +33,14 @@ pub(crate) struct Term {
     log: Arc<ModuleLog>,
     queue: Queue,
     tasks: Tasks,
+    end: End,
+}
+
+/// Who is told that a term ends by itself, and why. Cheap to clone.
+#[derive(Clone)]
+struct End {
+    member: Arc<Member>,
+    epoch: i64,
     /// Another leads, or this one's session is over.
     lost: CancellationToken,
     /// A part has ended that must not: an error that an operator has to see, or a panic.
@@ -88,7 +99,8 @@ impl Term {
         let admission = Arc::new(Admission::new(Bounds::from(config), log.readers().clone(), log.end()));
         admission.set_effects_pending(executor.effects_pending());
         let (queue, lanes) = Queue::new(admission.clone());
-        let (tasks, lost, failed) = (Tasks::default(), CancellationToken::new(), CancellationToken::new());
+        let (lost, failed) = (CancellationToken::new(), CancellationToken::new());
+        let (tasks, end) = (Tasks::default(), End { member: member.clone(), epoch: head.epoch, lost, failed });
         let inbox = EffectInbox::default();
         let inherited: HashSet<String> = executor.effects().map(|row| row.id.clone()).collect();
         inbox.push(executor.effects().cloned().collect());
@@ -123,7 +135,7 @@ impl Term {
             swept: None,
             drain: tasks.stop_writing.clone(),
         };
-        let mut term = Self { member: member.clone(), log, queue, tasks, lost, failed };
+        let mut term = Self { member: member.clone(), log, queue, tasks, end };
         term.spawn_writer(writer);
         term.spawn_effects(effects);
         member.way.leads_here(term.queue.clone());
@@ -157,23 +169,22 @@ impl Term {
     /// Every task holds a guard that ends the process when the task ends by itself, by an error or a panic: a part that is
     /// silently gone would leave a process that looks ready.
     fn spawn_writer(&self, writer: WriterTask) {
-        let (guard, lost) = (self.failed.clone().drop_guard(), self.lost.clone());
-        let (module, shared) = (self.member.name(), self.member.database.kind() == Kind::Postgres);
+        let (guard, end) = (self.end.failed.clone().drop_guard(), self.end.clone());
         self.tasks.writer.spawn(async move {
             let Err(error) = writer.run().await else { return drop(guard.disarm()) };
             let (ExecutorError::Fatal(reason) | ExecutorError::Transient(reason)) = &error;
-            if shared && (matches!(reason, JournalError::Superseded { .. }) || reason.is_transient()) {
-                tracing::warn!(module, %error, "this replica no longer leads");
-                lost.cancel();
+            let passes = matches!(reason, JournalError::Superseded { .. }) || reason.is_transient();
+            if passes && end.member.database.kind() == Kind::Postgres {
+                end.lose(&error);
                 drop(guard.disarm());
             } else {
-                tracing::error!(module, %error, "the writer has stopped");
+                tracing::error!(module = end.member.name(), %error, "the writer has stopped");
             }
         });
     }
 
     fn spawn_effects(&self, effects: EffectsTask) {
-        let guard = self.failed.clone().drop_guard();
+        let guard = self.end.failed.clone().drop_guard();
         self.tasks.effects.spawn(async move {
             effects.run().await;
             guard.disarm();
@@ -182,13 +193,18 @@ impl Term {
 
     fn spawn_relay(&mut self) {
         let Some(relay) = self.member.bus.relay(self.log.clone()) else { return };
-        let (shutdown, guard) = (self.tasks.stop_relay.clone(), self.failed.clone().drop_guard());
+        let (shutdown, end) = (self.tasks.stop_relay.clone(), self.end.clone());
+        let guard = end.failed.clone().drop_guard();
         let relayed = watch::Sender::new(0);
         self.tasks.relayed = Some(relayed.subscribe());
         let module = self.member.name();
         self.tasks.relay.spawn(async move {
             match crate::relay::run(module, relay, relayed, shutdown).await {
                 Ok(()) => drop(guard.disarm()),
+                Err(error) if end.is_over().await => {
+                    end.lose(&error);
+                    drop(guard.disarm());
+                }
                 Err(error) => tracing::error!(module, %error, "the relay has stopped"),
             }
         });
@@ -207,7 +223,8 @@ impl Term {
                 cursor,
                 shutdown: self.tasks.stop_reading.clone(),
             };
-            let (module, guard) = (self.member.name(), self.failed.clone().drop_guard());
+            let (module, end) = (self.member.name(), self.end.clone());
+            let guard = end.failed.clone().drop_guard();
             let (may_read, stop) = (self.member.may_read.clone(), self.tasks.stop_reading.clone());
             self.tasks.readers.spawn(async move {
                 tokio::select! {
@@ -216,6 +233,10 @@ impl Term {
                 }
                 match reader.run().await {
                     Ok(()) => drop(guard.disarm()),
+                    Err(error) if end.is_over().await => {
+                        end.lose(&error);
+                        drop(guard.disarm());
+                    }
                     Err(error) => tracing::error!(module, %error, "a log cannot be read any further"),
                 }
             });
@@ -260,8 +281,8 @@ impl Term {
     /// Waits until the term ends by itself.
     pub(crate) async fn ended(&self) -> Ended {
         tokio::select! {
-            () = self.lost.cancelled() => Ended::Lost,
-            () = self.failed.cancelled() => Ended::Failed,
+            () = self.end.lost.cancelled() => Ended::Lost,
+            () = self.end.failed.cancelled() => Ended::Failed,
         }
     }
 
@@ -318,6 +339,27 @@ impl Term {
         self.tasks.stop_relay.cancel();
         stopped(&self.tasks.relay).await;
         self.member.bus.detach(self.member.name());
+    }
+}
+
+// === impl End ===
+
+impl End {
+    fn lose(&self, error: &dyn std::fmt::Display) {
+        tracing::warn!(module = self.member.name(), %error, "this replica no longer leads");
+        self.lost.cancel();
+    }
+
+    /// Whether another replica has led since. To a leader that stood still for a while the world looks wrong before its
+    /// writer finds out: the stream holds what its own outbox did not yet hold then.
+    async fn is_over(&self) -> bool {
+        for _ in 0..HEAD_LOOKS_MAX {
+            match tokio::time::timeout(HEAD_LOOK_WAIT, self.member.database.head()).await {
+                Ok(Ok(head)) => return head.is_some_and(|head| head.epoch != self.epoch),
+                Ok(Err(_)) | Err(_) => tokio::time::sleep(HEAD_LOOK_PAUSE).await,
+            }
+        }
+        false
     }
 }
 

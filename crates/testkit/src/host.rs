@@ -11,6 +11,8 @@ use crate::{free_port, program};
 
 /// A slow machine that runs two stores of many processes each is given its time.
 const READY_MAX: Duration = Duration::from_secs(60);
+/// A process that runs says at once whether it leads.
+const LEADS_MAX: Duration = Duration::from_secs(1);
 /// Longer than the store's own bounds on a drain.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
@@ -82,10 +84,11 @@ impl Host {
     /// Whether it says that it leads `module`.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not answer soon: it may be stopped.
     pub async fn leads(&self, module: &str) -> Result<bool> {
         let series = format!("pangaea_leader{{module=\"{module}\"}} 1");
-        Ok(self.metrics().await?.lines().any(|line| line == series))
+        let metrics = tokio::time::timeout(LEADS_MAX, self.metrics());
+        Ok(metrics.await.context("it does not answer")??.lines().any(|line| line == series))
     }
 
     /// Starts it again, and waits until it is ready.

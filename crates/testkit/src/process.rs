@@ -206,20 +206,31 @@ impl Process {
 
     /// All it has written, in all its lives.
     pub fn log(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        self.log_from(0)
+    }
+
+    /// How much it has written so far, for [`Process::log_from`].
+    pub fn log_bytes(&self) -> u64 {
+        std::fs::metadata(&self.log).map_or(0, |about| about.len())
+    }
+
+    /// What it has written since then.
+    pub fn log_from(&self, bytes: u64) -> String {
+        self.read_log(bytes).unwrap_or_default()
     }
 
     /// The end of what it has written.
     pub fn log_tail(&self) -> String {
-        let tail = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(&self.log)?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        tail().map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+        let from = self.log_bytes().saturating_sub(TAIL_BYTES);
+        self.read_log(from).unwrap_or_else(|error| error.to_string())
+    }
+
+    fn read_log(&self, from: u64) -> std::io::Result<String> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn command(&self) -> Command {

@@ -243,7 +243,8 @@ impl Store {
         Ok(LedgerSummary::of(&self.ledger_entries()?))
     }
 
-    fn ledger_file(&self) -> PathBuf {
+    /// Where the provider writes its ledger.
+    pub fn ledger_file(&self) -> PathBuf {
         self.folder.path().join("provider-ledger.jsonl")
     }
 

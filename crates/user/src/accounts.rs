@@ -2,6 +2,7 @@
 
 use pangaea_contracts::user::{OpenSession, Register, RotateSession};
 use pangaea_contracts::{Actor, Role, SessionId, Timestamp, UserId, digest_text};
+use pangaea_faults::{Plant, planted};
 use pangaea_journal::SecretRow;
 use pangaea_kernel::auth::{AUDIENCE, Claims, ISSUER, base64url, encode};
 use pangaea_kernel::http::{Edge, Intent};
@@ -122,7 +123,13 @@ impl Shared {
         };
         let keep = |name: String, value: String| SecretRow { name, value: Some(value), expires_at: None };
         let secrets = vec![keep(password_name(&user_id), hash), keep(user_key_name(&user_id), sealed_key)];
-        edge.submit(intent.command_stating(&command, stated, secrets)?).await
+        let told = planted(Plant::SecretInAReply).then(|| secrets[0].value.clone());
+        let answer = edge.submit(intent.command_stating(&command, stated, secrets)?).await?;
+        Ok(match told {
+            // A planted bug: the caller is told more than is theirs to know.
+            Some(secret) if answer.is_success() => telling(answer, secret),
+            _ => answer,
+        })
     }
 
     /// A profile sealed under the key of `account`.
@@ -151,6 +158,11 @@ impl Shared {
         }
         opened
     }
+}
+
+fn telling(mut answer: Answer, secret: Option<String>) -> Answer {
+    answer.body["password_hash"] = secret.into();
+    answer
 }
 
 fn password_name(user_id: &UserId) -> String {

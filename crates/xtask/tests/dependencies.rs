@@ -23,6 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("bus", &["contracts", "faults"]),
     ("runtime", &["contracts", "faults", "journal", "kernel", "bus"]),
     ("simulator", &[]),
+    ("auditor", &[]),
     ("app", PRODUCT),
     ("xtask", &[]),
     ("testkit", ANY),
@@ -48,14 +49,15 @@ const ANY: &[&str] = &[
     "bus",
     "runtime",
     "simulator",
+    "auditor",
     "app",
     "testkit",
 ];
 
 /// A library and the only crates that may import it outside of their tests.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("async-nats", &["bus", "testkit", "tests"]),
-    ("sqlx", &["journal", "testkit", "tests"]),
+    ("async-nats", &["bus", "auditor", "testkit", "tests"]),
+    ("sqlx", &["journal", "auditor", "testkit", "tests"]),
     // The tests bring the whole system up; nothing that is shipped may lean on their tools.
     ("proptest", &["testkit", "tests"]),
 ];

@@ -44,5 +44,6 @@ pub async fn run_all(placement: Placement) -> Result<()> {
     if !faults.is_empty() {
         bail!("{placement:?}: {} scenarios failed:\n{}", faults.len(), faults.join("\n"));
     }
+    shop.pass_audit().await?;
     shop.close().await
 }

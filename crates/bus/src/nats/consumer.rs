@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy, pull};
 use async_nats::jetstream::stream::{ConsumerErrorKind, Info, Stream};
+use pangaea_faults::{Plant, planted, unguarded};
 
 use super::link::broker;
 use super::{stream, wire};
@@ -53,6 +54,20 @@ pub(super) async fn start_after(stream: &Stream<Info>, source: &str, cursor: &Cu
             .clamp(first, last);
     }
     Ok(first)
+}
+
+/// A planted bug: what the broker has an acknowledgement of is taken to be done. The guard is that the cursor alone counts.
+pub(super) async fn believing_the_broker(stream: &Stream<Info>, reader: &str, start: u64) -> u64 {
+    if !planted(Plant::AckBeforeCommit) {
+        return start;
+    }
+    let info = stream.consumer_info(reader).await;
+    let believed = info.map_or(start, |info| info.ack_floor.stream_sequence + 1);
+    if believed > start && !unguarded(Plant::AckBeforeCommit) {
+        tracing::warn!(reader, believed, start, "acknowledged, and never committed: the cursor holds");
+        return start;
+    }
+    believed
 }
 
 /// The reader's consumer, made anew from `start` on.

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
-use pangaea_contracts::Timestamp;
-use pangaea_faults::{Failpoint, reach};
+use pangaea_contracts::{Envelope, Timestamp};
+use pangaea_faults::{Failpoint, Plant, reach, unguarded};
 use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError};
 
 use super::{Done, Executor, Work, timer_input};
@@ -32,7 +33,13 @@ impl Abort {
             Self::Unready(_) => false,
             Self::Poison(_) => true,
             Self::Journal(error) => {
-                matches!(error, JournalError::Constraint(_) | JournalError::Decode(_) | JournalError::Statement(_))
+                matches!(
+                    error,
+                    JournalError::Constraint(_)
+                        | JournalError::Decode(_)
+                        | JournalError::Statement(_)
+                        | JournalError::Torn(_)
+                )
             }
         }
     }
@@ -142,7 +149,9 @@ impl Executor {
         match self.follows(batch, source, log_id, after, position) {
             Some(done) => done,
             None => {
-                self.move_cursor(batch, source, log_id, position, message_id);
+                let row = self.cursor_at(source, log_id, position, message_id);
+                self.cx.writer.skip_to(row.clone());
+                batch.cursors.insert(source.to_owned(), row);
                 Done::Handled
             }
         }
@@ -170,15 +179,25 @@ impl Executor {
         position: u64,
         message_id: &str,
     ) {
-        let row = CursorRow {
+        let row = self.cursor_at(source, log_id, position, message_id);
+        self.cx.writer.move_cursor(row.clone());
+        batch.cursors.insert(source.to_owned(), row);
+    }
+
+    fn cursor_at(&self, source: &str, log_id: &str, position: u64, message_id: &str) -> CursorRow {
+        CursorRow {
             reader: self.cx.definition.name().to_owned(),
             source: source.to_owned(),
             log_id: log_id.to_owned(),
             position,
             message_id: message_id.to_owned(),
-        };
-        self.cx.writer.move_cursor(row.clone());
-        batch.cursors.insert(source.to_owned(), row);
+        }
+    }
+
+    /// Commits the transaction, if it is whole: the end of the log as it is then.
+    pub(super) async fn commit(&mut self) -> Result<Vec<Arc<Envelope>>, JournalError> {
+        self.cx.writer.check_whole()?;
+        Ok(self.cx.writer.commit().await?.into_iter().map(Arc::new).collect())
     }
 
     pub(super) fn try_again(&mut self, batch: &mut Batch, effect_id: &str, expires_at: Timestamp) -> Done {
@@ -237,7 +256,8 @@ impl Executor {
         match &input.kind {
             InputKind::Command { fingerprint } => {
                 if let Some((first, answer)) = batch.answers.get(&input.id) {
-                    let answer = if first == fingerprint { replayed(answer) } else { key_reused() };
+                    let is_repeat = first == fingerprint || unguarded(Plant::NoIdempotencyScope);
+                    let answer = if is_repeat { replayed(answer) } else { key_reused() };
                     return Ok(Some(Done::Answered(answer)));
                 }
                 return Ok(parked.then(|| Done::Answered(parked_answer())));

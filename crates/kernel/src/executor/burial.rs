@@ -1,7 +1,5 @@
 //! Dead letters: what cannot be handled is taken out of the way, and nothing of it is lost.
 
-use std::sync::Arc;
-
 use pangaea_contracts::Timestamp;
 use pangaea_journal::{DeadLetterRow, DeadLetterState, JournalError};
 
@@ -65,7 +63,7 @@ impl Executor {
         self.cx.writer.end_attempts(&input.id);
         batch.attempts_ended.push(input.id.clone());
         batch.done.push(done);
-        let log = self.cx.writer.commit().await?.into_iter().map(Arc::new).collect();
+        let log = self.commit().await?;
         Ok(self.committed(batch, log))
     }
 

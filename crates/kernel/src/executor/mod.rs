@@ -304,7 +304,7 @@ impl Executor {
             };
             batch.done.push(done);
         }
-        let log = self.cx.writer.commit().await?.into_iter().map(Arc::new).collect();
+        let log = self.commit().await?;
         Ok(self.committed(batch, log))
     }
 

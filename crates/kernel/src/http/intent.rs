@@ -2,6 +2,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use pangaea_contracts::{Actor, Message, digest_text};
+use pangaea_faults::{Plant, planted};
 use pangaea_journal::SecretRow;
 use ring::rand::SecureRandom;
 
@@ -64,7 +65,9 @@ impl Intent {
         let key = self.key.clone().unwrap_or_else(random_key);
         let scope =
             [self.actor.subject.as_bytes(), self.method.as_str().as_bytes(), self.path.as_bytes(), key.as_bytes()];
-        let id = format!("cmd_{}", digest_text(&scope, 26));
+        // A planted bug leaves all of the scope but the key out.
+        let scope = if planted(Plant::NoIdempotencyScope) { &scope[3..] } else { &scope[..] };
+        let id = format!("cmd_{}", digest_text(scope, 26));
         let fingerprint = digest_text(&[M::SUBJECT.as_bytes(), stated.unwrap_or(&payload).as_bytes()], 26);
         Ok(Input {
             kind: InputKind::Command { fingerprint },

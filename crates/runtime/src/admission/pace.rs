@@ -2,8 +2,10 @@ use std::time::{Duration, Instant};
 
 use super::BatchDone;
 
-/// How much a new sample counts against all before it.
-const WEIGHT: f64 = 0.2;
+/// Estimates follow what happened in about this time.
+const MEMORY_S: f64 = 1.0;
+/// Commands that may always wait. However slow the writer is, it must get something to be fast with again.
+const ALWAYS: usize = 8;
 /// What happens in less than this is one sample.
 const SAMPLE: Duration = Duration::from_millis(500);
 /// For what does not move at all.
@@ -43,15 +45,19 @@ impl Pace {
         let others = batch.others + batch.results;
         // The share that commands always get, and what the others left.
         let room = batch_max.saturating_sub(others).max(batch_max / 8).max(batch.commands).max(1);
-        self.duration_s += (batch.elapsed.as_secs_f64() - self.duration_s) * WEIGHT;
-        self.room += (room as f64 - self.room) * WEIGHT;
+        let elapsed_s = batch.elapsed.as_secs_f64();
+        // By time and not by number: one long batch tells as much as many short ones, and tells it at once.
+        let weight = 1.0 - (-elapsed_s / MEMORY_S).exp();
+        self.duration_s += (elapsed_s - self.duration_s) * weight;
+        self.room += (room as f64 - self.room) * weight;
     }
 
     pub(super) fn wait(&self, waiting: usize) -> Duration {
-        let batches = waiting as f64 / self.room;
-        if batches < 1.0 {
+        if waiting < ALWAYS {
             return Duration::ZERO;
         }
+        // Half of the batch under way, on the average, and then those that it takes.
+        let batches = 0.5 + waiting as f64 / self.room;
         Duration::try_from_secs_f64(batches * self.duration_s).unwrap_or(LONG)
     }
 }

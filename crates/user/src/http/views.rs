@@ -1,4 +1,5 @@
 use pangaea_contracts::{Role, Timestamp};
+use pangaea_faults::{Plant, unguarded};
 use pangaea_kernel::{Answer, Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -157,7 +158,12 @@ pub(super) fn personal(answer: Answer, personal: Option<(String, Profile)>) -> R
         tracing::error!(%error, "an account's answer cannot be read");
         Problem::new(ProblemKind::Internal, "the failure has been logged")
     };
+    // A planted bug: without the view, which knows what a caller may see, all of the answer goes out.
+    let all = unguarded(Plant::SecretInAReply).then(|| answer.body.clone());
     let facts: AccountFacts = serde_json::from_value(answer.body).map_err(failed)?;
-    let body = serde_json::to_value(UserView::new(facts, personal)).map_err(failed)?;
+    let mut body = serde_json::to_value(UserView::new(facts, personal)).map_err(failed)?;
+    if let Some(all) = all {
+        body["password_hash"] = all["password_hash"].clone();
+    }
     Ok(Answer { body, ..answer })
 }
