@@ -141,7 +141,11 @@ pub trait LogReader: Send {
     /// lasting ones: stop, the log is not the one that the cursor was taken from.
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<LogBatch, BusError>>;
 
-    /// Says that everything up to `position` is committed, once for a batch. The broker's state is a convenience: what
+    /// The log's last position as far as this reader knows: in memory the end itself, on NATS what was announced within
+    /// the last second.
+    fn end(&self) -> u64;
+
+    /// Says that everything up to `position` is committed, once for a batch; saying it again is a sign of life. The broker's state is a convenience: what
     /// is delivered again after a crash lies below the cursor and is dropped.
     ///
     /// # Errors

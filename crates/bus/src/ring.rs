@@ -9,36 +9,47 @@ use pangaea_contracts::Envelope;
 /// table when the ring no longer holds the position.
 #[derive(Debug)]
 pub struct LogRing {
-    rows: RwLock<VecDeque<Arc<Envelope>>>,
+    rows: RwLock<Rows>,
     rows_max: usize,
 }
+
+#[derive(Debug, Default)]
+struct Rows {
+    rows: VecDeque<Arc<Envelope>>,
+    payload_bytes: usize,
+}
+
+/// Payloads in one ring, together: a payload may have 256 KiB, and there may be many thousands of rows.
+const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // === impl LogRing ===
 
 impl LogRing {
     /// A ring that holds at most `rows_max` rows (at least 1).
     pub fn new(rows_max: usize) -> Self {
-        Self { rows: RwLock::new(VecDeque::new()), rows_max: rows_max.max(1) }
+        Self { rows: RwLock::default(), rows_max: rows_max.max(1) }
     }
 
     /// Adds rows that have been committed, in order. A row that does not follow the last one empties the ring first,
     /// because what it holds must be dense.
     pub fn push(&self, committed: impl IntoIterator<Item = Arc<Envelope>>) {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for row in committed {
-            if rows.back().is_some_and(|last| last.position + 1 != row.position || last.log_id != row.log_id) {
-                rows.clear();
+            if ring.rows.back().is_some_and(|last| last.position + 1 != row.position || last.log_id != row.log_id) {
+                *ring = Rows::default();
             }
-            if rows.len() == self.rows_max {
-                rows.pop_front();
+            ring.payload_bytes += row.payload.len();
+            ring.rows.push_back(row);
+            while ring.rows.len() > self.rows_max || (ring.payload_bytes > PAYLOAD_BYTES_MAX && ring.rows.len() > 1) {
+                let oldest = ring.rows.pop_front();
+                ring.payload_bytes -= oldest.map_or(0, |row| row.payload.len());
             }
-            rows.push_back(row);
         }
     }
 
     /// At most `limit` rows from `after + 1` on, or `None` when the ring does not hold that position.
     pub fn read(&self, after: u64, limit: usize) -> Option<Vec<Arc<Envelope>>> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = &self.rows.read().unwrap_or_else(PoisonError::into_inner).rows;
         let first = rows.front()?.position;
         let skip = usize::try_from((after + 1).checked_sub(first)?).ok()?;
         (skip < rows.len()).then(|| rows.range(skip..rows.len().min(skip.saturating_add(limit))).cloned().collect())
@@ -54,6 +65,10 @@ mod tests {
     use super::LogRing;
 
     fn row(position: u64) -> Arc<Envelope> {
+        row_with(position, "{}".into())
+    }
+
+    fn row_with(position: u64, payload: String) -> Arc<Envelope> {
         Arc::new(Envelope {
             id: format!("msg_{position}"),
             subject: "order.evt.placed.v1".into(),
@@ -66,7 +81,7 @@ mod tests {
             actor: Actor::system(),
             time: Timestamp::from_millis(0),
             traceparent: None,
-            payload: "{}".into(),
+            payload,
         })
     }
 
@@ -83,6 +98,17 @@ mod tests {
         assert_eq!(positions(&ring, 2, 10), Some(vec![3, 4, 5]));
         assert_eq!(positions(&ring, 3, 1), Some(vec![4]));
         assert_eq!(positions(&ring, 5, 10), None);
+    }
+
+    #[test]
+    fn holds_so_many_bytes_only() {
+        let ring = LogRing::new(1_000);
+        let large = super::PAYLOAD_BYTES_MAX / 4;
+        ring.push((1..=6).map(|position| row_with(position, " ".repeat(large))));
+        assert_eq!(positions(&ring, 1, 10), None);
+        assert_eq!(positions(&ring, 2, 10), Some(vec![3, 4, 5, 6]));
+        ring.push([row_with(7, " ".repeat(super::PAYLOAD_BYTES_MAX + 1))]);
+        assert_eq!(positions(&ring, 6, 10), Some(vec![7]), "the newest is always there");
     }
 
     #[test]

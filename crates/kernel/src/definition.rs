@@ -299,6 +299,10 @@ impl Definition {
         self.handlers.get(subject)
     }
 
+    pub fn performs_effects(&self) -> bool {
+        !self.performers.is_empty()
+    }
+
     pub fn performer(&self, subject: &str) -> Option<&ErasedPerformer> {
         self.performers.get(subject)
     }

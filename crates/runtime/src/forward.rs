@@ -108,10 +108,11 @@ impl Way {
         matches!(&*self.0.borrow(), Leads::Here(_))
     }
 
-    pub(crate) fn commands_waiting(&self) -> usize {
+    /// The writer's queue, while this replica leads.
+    pub(crate) fn queue_here(&self) -> Option<Queue> {
         match &*self.0.borrow() {
-            Leads::Here(queue) => queue.commands_waiting(),
-            Leads::Nowhere | Leads::There { .. } => 0,
+            Leads::Here(queue) => Some(queue.clone()),
+            Leads::Nowhere | Leads::There { .. } => None,
         }
     }
 
@@ -259,7 +260,11 @@ impl Forward {
                 Ok(answer) => Ok(Ok(answer)),
                 Err(_) => Ok(Err(Missed::Unknown)),
             },
-            Err(BusError::Busy(_)) => Err(overloaded(self.module)),
+            Err(BusError::Busy(_)) => {
+                count_shed(self.module, "leader_busy");
+                let detail = "too many wait for the leader already; nothing was done: come again later";
+                Err(Problem::new(ProblemKind::Overloaded, detail).with_retry_after(1))
+            }
             Err(BusError::NoResponders(_) | BusError::Unavailable(_)) => Ok(Err(Missed::NotTaken)),
             Err(_) => Ok(Err(Missed::Unknown)),
         }
@@ -267,9 +272,13 @@ impl Forward {
 }
 
 async fn try_here(module: &str, queue: &Queue, command: Input) -> Result<Result<Answer, Missed>, Problem> {
+    let id = command.id.clone();
     let reply = match queue.command(Work::Input(command)) {
         Ok(reply) => reply,
-        Err(QueueError::Full) => return Err(overloaded(module)),
+        Err(QueueError::Shed(shed)) => {
+            count_shed(module, shed.reason.name());
+            return Err(shed.into_problem(&id));
+        }
         Err(QueueError::Stopped) => return Ok(Err(Missed::NotTaken)),
     };
     match reply.await.ok().and_then(|done| done.into_iter().next()) {
@@ -278,9 +287,8 @@ async fn try_here(module: &str, queue: &Queue, command: Input) -> Result<Result<
     }
 }
 
-fn overloaded(module: &str) -> Problem {
-    metrics::counter!("pangaea_shed_total", "module" => module.to_owned()).increment(1);
-    Problem::new(ProblemKind::Overloaded, "come again a little later").with_retry_after(1)
+fn count_shed(module: &str, reason: &'static str) {
+    metrics::counter!("pangaea_shed_total", "module" => module.to_owned(), "reason" => reason).increment(1);
 }
 
 fn gave_up(is_unknown: bool) -> Problem {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pangaea_bus::{Bus, BusError, MemoryBus, NatsBus, NatsConfig, NatsCredentials};
 use pangaea_journal::JournalError;
 use pangaea_kernel::{Clock, Module};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::ModuleHandle;
@@ -14,6 +14,10 @@ use crate::http::{self, HttpError};
 use crate::module_host::ModuleHost;
 use crate::term::TermError;
 use crate::topology::Topology;
+
+/// Clients that may wait to be accepted: beyond it the system makes them try again after seconds. The system's own bound may
+/// be lower.
+const BACKLOG: u32 = 4_096;
 
 /// A process that runs some of the modules of a catalogue.
 ///
@@ -72,8 +76,8 @@ impl Host {
         render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     ) -> Result<Self, HostError> {
         let modules = choose(&config, catalogue)?;
-        let api = listen(config.http.listen, "http.listen", "HTTP__LISTEN").await?;
-        let operations = listen(config.operations.listen, "operations.listen", "OPERATIONS__LISTEN").await?;
+        let api = listen(config.http.listen, "http.listen", "HTTP__LISTEN")?;
+        let operations = listen(config.operations.listen, "operations.listen", "OPERATIONS__LISTEN")?;
         Ok(Self { config, modules, clock, api, operations, render_metrics })
     }
 
@@ -89,7 +93,7 @@ impl Host {
         let api_address = api.local_addr().unwrap_or(config.http.listen);
         let stop_operations = CancellationToken::new();
         let operations_task =
-            tokio::spawn(http::serve_operations(operations, health.clone(), render_metrics, stop_operations.clone()));
+            http::serve_operations(operations, health.clone(), render_metrics, &config.http, stop_operations.clone());
 
         let bus = open_bus(&config).await?;
         health.watch_bus(bus.clone());
@@ -113,7 +117,7 @@ impl Host {
         let handles: Vec<ModuleHandle> = hosts.iter().map(|host| host.handle.clone()).collect();
         let routes = http::api_router(&modules, &handles, &config)?;
         let stop_api = CancellationToken::new();
-        let api_task = tokio::spawn(http::serve_api(api, routes, config.http.clone(), stop_api.clone()));
+        let api_task = tokio::spawn(http::serve_http("api", api, routes, config.http.clone(), stop_api.clone()));
         health.set_modules(handles.clone());
         started(Started { api: api_address, operations: operations_address, modules: handles });
 
@@ -194,8 +198,15 @@ fn choose(config: &Config, catalogue: Vec<Arc<dyn Module>>) -> Result<Vec<Arc<dy
     Ok(catalogue.into_iter().zip(is_hosted).filter_map(|(module, hosted)| hosted.then_some(module)).collect())
 }
 
-async fn listen(address: SocketAddr, key: &'static str, env: &'static str) -> Result<TcpListener, HostError> {
-    TcpListener::bind(address).await.map_err(|reason| HostError::Listen { address, key, env, reason })
+fn listen(address: SocketAddr, key: &'static str, env: &'static str) -> Result<TcpListener, HostError> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As the standard library does, so that a restart need not wait for the connections of the former life.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|reason| HostError::Listen { address, key, env, reason })
 }
 
 async fn open_bus(config: &Config) -> Result<Arc<dyn Bus>, HostError> {

@@ -17,6 +17,7 @@ pub mod config;
 pub mod telemetry;
 pub mod topology;
 
+mod admission;
 mod breaker;
 mod effects;
 mod election;
@@ -35,6 +36,7 @@ mod writer;
 
 pub use host::{Host, HostError, Started};
 pub use http::openapi::api_document;
+pub use http::serve_http;
 pub use module_host::ModuleHandle;
 
 /// The version of this build, recorded with every input.

@@ -256,7 +256,10 @@ impl ModuleHandle {
         self.way.is_here()
     }
 
-    pub(crate) fn commands_waiting(&self) -> usize {
-        self.way.commands_waiting()
+    /// Sets the gauges of what is looked at only when somebody asks.
+    pub(crate) fn observe(&self) {
+        if let Some(queue) = self.way.queue_here() {
+            queue.admission().observe(self.module, queue.commands_waiting());
+        }
     }
 }

@@ -1,9 +1,12 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use pangaea_bus::{BoxFuture, BusError, LogRing, LogSource};
 use pangaea_contracts::Envelope;
 use pangaea_journal::Database;
 use tokio::sync::watch;
+
+use crate::admission::Lags;
 
 /// A module's outbox as readers see it: a ring of the newest rows, and the table behind it.
 pub(crate) struct ModuleLog {
@@ -11,13 +14,16 @@ pub(crate) struct ModuleLog {
     database: Database,
     ring: LogRing,
     end: watch::Sender<u64>,
+    /// How far its readers are.
+    readers: Arc<Lags>,
 }
 
 // === impl ModuleLog ===
 
 impl ModuleLog {
     pub(crate) fn new(database: Database, log_id: String, end: u64, ring_rows: usize) -> Self {
-        Self { log_id, database, ring: LogRing::new(ring_rows), end: watch::Sender::new(end) }
+        let readers = Arc::new(Lags::default());
+        Self { log_id, database, ring: LogRing::new(ring_rows), end: watch::Sender::new(end), readers }
     }
 
     /// Takes in what the writer has committed, and wakes the readers. `end` may lie beyond it: a commit whose answer was
@@ -31,6 +37,10 @@ impl ModuleLog {
 
     pub(crate) fn last(&self) -> u64 {
         *self.end.borrow()
+    }
+
+    pub(crate) fn readers(&self) -> &Arc<Lags> {
+        &self.readers
     }
 }
 
@@ -63,5 +73,9 @@ impl LogSource for ModuleLog {
                 detail: error.to_string(),
             })
         })
+    }
+
+    fn reader_at(&self, reader: &str, committed: u64) {
+        self.readers.note(reader, committed, 0, Instant::now());
     }
 }

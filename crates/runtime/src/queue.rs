@@ -1,6 +1,14 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use pangaea_contracts::Timestamp;
 use pangaea_kernel::{Done, Work};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::admission::{Admission, Shed, ShedReason};
+
+/// Payloads of commands that may wait, together: their number alone would let a few thousand large ones fill the memory.
+const COMMAND_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What waits for the writer, in three lanes: what has been accepted is finished before more is taken in.
 ///
@@ -10,6 +18,8 @@ pub(crate) struct Queue {
     results: mpsc::Sender<Job>,
     deliveries: mpsc::Sender<Job>,
     commands: mpsc::Sender<Job>,
+    command_bytes: Arc<AtomicUsize>,
+    admission: Arc<Admission>,
 }
 
 /// Work that belongs together, and who waits for it.
@@ -23,13 +33,14 @@ pub(crate) struct Lanes {
     results: mpsc::Receiver<Job>,
     deliveries: mpsc::Receiver<Job>,
     commands: mpsc::Receiver<Job>,
+    command_bytes: Arc<AtomicUsize>,
     batch_max: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum QueueError {
     #[error("too much is waiting already")]
-    Full,
+    Shed(Shed),
     #[error("the writer has stopped")]
     Stopped,
 }
@@ -45,23 +56,53 @@ pub(crate) enum Wake {
 // === impl Queue ===
 
 impl Queue {
-    pub(crate) fn new(queue_max: usize, batch_max: usize) -> (Self, Lanes) {
+    pub(crate) fn new(admission: Arc<Admission>) -> (Self, Lanes) {
+        let (queue_max, batch_max) = (admission.bounds().queue_max, admission.bounds().batch_max);
         let (results, results_end) = mpsc::channel(queue_max);
         // A source has one batch under way, so a small lane is enough for any number of them.
         let (deliveries, deliveries_end) = mpsc::channel(64);
         let (commands, commands_end) = mpsc::channel(queue_max);
-        let lanes = Lanes { results: results_end, deliveries: deliveries_end, commands: commands_end, batch_max };
-        (Self { results, deliveries, commands }, lanes)
+        let command_bytes = Arc::new(AtomicUsize::new(0));
+        let lanes = Lanes {
+            results: results_end,
+            deliveries: deliveries_end,
+            commands: commands_end,
+            command_bytes: command_bytes.clone(),
+            batch_max,
+        };
+        (Self { results, deliveries, commands, command_bytes, admission }, lanes)
     }
 
-    /// Admits a command, or refuses at once when too many wait.
+    /// Admits a command, or sheds it at once.
+    ///
+    /// # Errors
+    /// What is in its way.
     pub(crate) fn command(&self, work: Work) -> Result<oneshot::Receiver<Vec<Done>>, QueueError> {
+        self.admission.admit(self.commands_waiting()).map_err(QueueError::Shed)?;
+        let bytes = bytes_of(&work);
         let (job, reply) = Job::with_reply(vec![work]);
-        self.commands.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => QueueError::Full,
-            mpsc::error::TrySendError::Closed(_) => QueueError::Stopped,
-        })?;
+        let full = || {
+            let done_in = self.admission.estimated_wait(self.commands_waiting());
+            QueueError::Shed(Shed { reason: ShedReason::QueueFull, done_in })
+        };
+        let waiting = self.command_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let sent = if waiting + bytes > COMMAND_BYTES_MAX && waiting > 0 {
+            Err(full())
+        } else {
+            self.commands.try_send(job).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => full(),
+                mpsc::error::TrySendError::Closed(_) => QueueError::Stopped,
+            })
+        };
+        if let Err(error) = sent {
+            self.command_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(error);
+        }
         Ok(reply)
+    }
+
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     pub(crate) async fn delivery(&self, work: Vec<Work>) -> Result<Vec<Done>, QueueError> {
@@ -92,6 +133,13 @@ impl Job {
     }
 }
 
+fn bytes_of(work: &Work) -> usize {
+    match work {
+        Work::Input(input) => input.payload.len(),
+        _ => 0,
+    }
+}
+
 // === impl Lanes ===
 
 impl Lanes {
@@ -111,7 +159,10 @@ impl Lanes {
             biased;
             Some(job) = self.results.recv() => job,
             Some(job) = self.deliveries.recv() => job,
-            Some(job) = self.commands.recv() => job,
+            Some(job) = self.commands.recv() => {
+                self.taken(&job);
+                job
+            }
             () = timer, if next_timer.is_some() => return Wake::TimerDue,
             else => return Wake::Closed,
         };
@@ -133,11 +184,16 @@ impl Lanes {
         let mut commands = 0;
         while taken < self.batch_max || commands < commands_share {
             let Ok(job) = self.commands.try_recv() else { break };
+            self.taken(&job);
             taken += job.work.len();
             commands += 1;
             jobs.push(job);
         }
         jobs
+    }
+
+    fn taken(&self, command: &Job) {
+        self.command_bytes.fetch_sub(command.work.iter().map(bytes_of).sum(), Ordering::Relaxed);
     }
 
     /// No more work is admitted; what waits is still handled.
@@ -150,15 +206,51 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
+    use pangaea_contracts::Actor;
+    use pangaea_kernel::{Input, InputKind};
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::admission::Bounds;
 
     fn work() -> Work {
         Work::SweepSecrets
     }
 
+    fn command(bytes: usize) -> Work {
+        Work::Input(Input {
+            id: "cmd_1".to_owned(),
+            kind: InputKind::Command { fingerprint: String::new() },
+            subject: "order.rpc.place.v1".to_owned(),
+            key: "ord_1".to_owned(),
+            causation_id: "cmd_1".to_owned(),
+            correlation_id: "cmd_1".to_owned(),
+            actor: Actor::system(),
+            traceparent: None,
+            payload: " ".repeat(bytes),
+            secrets: Vec::new(),
+        })
+    }
+
+    fn queue(queue_max: usize) -> (Queue, Lanes) {
+        let bounds = Bounds {
+            batch_max: 64,
+            queue_max,
+            wait_ms_max: 1_000,
+            reader_lag_max: 5_000,
+            reader_lag_ms_max: 5_000,
+            effects_pending_max: 100,
+        };
+        Queue::new(Arc::new(Admission::new(bounds, Arc::default(), watch::channel(0).1)))
+    }
+
+    fn is_full(outcome: Result<oneshot::Receiver<Vec<Done>>, QueueError>) -> bool {
+        matches!(outcome, Err(QueueError::Shed(Shed { reason: ShedReason::QueueFull, .. })))
+    }
+
     #[tokio::test]
     async fn commands_get_their_eighth_and_the_rest_goes_first() {
-        let (queue, mut lanes) = Queue::new(1_000, 64);
+        let (queue, mut lanes) = queue(1_000);
         for _ in 0..200 {
             let (results, commands) = (queue.results.clone(), queue.commands.clone());
             results.try_send(Job { work: vec![work()], reply: None }).map_err(drop).unwrap();
@@ -171,10 +263,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_lane_refuses_commands_at_once() {
-        let (queue, _lanes) = Queue::new(2, 64);
+        let (queue, _lanes) = queue(2);
         let _first = queue.command(work()).unwrap();
         let _second = queue.command(work()).unwrap();
-        assert!(matches!(queue.command(work()), Err(QueueError::Full)));
+        assert!(is_full(queue.command(work())));
         assert_eq!(queue.commands_waiting(), 2);
+    }
+
+    #[tokio::test]
+    async fn large_commands_fill_the_lane_by_their_bytes_until_they_are_taken() {
+        let (queue, mut lanes) = queue(1_000);
+        let large = COMMAND_BYTES_MAX / 2;
+        let _first = queue.command(command(large)).unwrap();
+        let _second = queue.command(command(large)).unwrap();
+        assert!(is_full(queue.command(command(1))));
+        let Wake::Jobs(jobs) = lanes.take(Timestamp::default(), None).await else { panic!("there is work") };
+        assert_eq!(jobs.len(), 2);
+        let _third = queue.command(command(COMMAND_BYTES_MAX + 1)).expect("one alone is bounded by its request");
+        assert!(is_full(queue.command(command(1))));
     }
 }

@@ -10,8 +10,10 @@ use crate::queue::{Queue, QueueError};
 
 const MESSAGES_PER_BATCH: usize = 256;
 /// Messages that are not for this reader move its cursor only this often, because moving it costs a commit.
-const SKIPPED_MAX: u64 = 4_096;
+const SKIPPED_MAX: u64 = 1_024;
 const IDLE_FLUSH: Duration = Duration::from_secs(1);
+/// A reader that waits for room says so often that it lives.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// Short, because what a broker that is back has to give should find its reader there.
 const BACKOFF_MAX: Duration = Duration::from_millis(250);
@@ -22,6 +24,8 @@ pub(crate) struct ReaderTask {
     pub(crate) reading: Reading,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) queue: Queue,
+    /// Whether the module performs effects: then it takes no more than it has room for.
+    pub(crate) performs: bool,
     /// What the reader has committed of this source.
     pub(crate) cursor: Cursor,
     pub(crate) shutdown: CancellationToken,
@@ -109,9 +113,11 @@ impl ReaderTask {
                 Err(error) => return Interrupted::Bus(error),
             };
             let work = self.work(batch.as_ref(), &mut seen);
+            self.queue.admission().has_read(&self.place(), self.cursor.position, reader.end());
             if work.is_empty() {
                 continue;
             }
+            self.wait_for_room(&mut *reader).await;
             if let Err(interrupted) = self.commit(work, &seen, &mut *reader).await {
                 return interrupted;
             }
@@ -169,7 +175,7 @@ impl ReaderTask {
     async fn hand_over(&self, work: Vec<Work>) -> Result<(), Interrupted> {
         let done = match self.queue.delivery(work).await {
             Ok(done) => done,
-            Err(QueueError::Stopped | QueueError::Full) => return Err(Interrupted::Stopped),
+            Err(QueueError::Stopped | QueueError::Shed(_)) => return Err(Interrupted::Stopped),
         };
         for one in done {
             match one {
@@ -193,16 +199,40 @@ impl ReaderTask {
         }
         self.hand_over(work).await?;
         self.cursor = seen.clone();
+        self.queue.admission().has_read(&self.place(), self.cursor.position, reader.end());
+        self.acknowledge(reader).await;
+        Ok(())
+    }
+
+    /// Holds a batch back while the module has as many effects under way as it may: the log keeps what follows. Results do
+    /// not come this way, so there will be room.
+    async fn wait_for_room(&self, reader: &mut dyn LogReader) {
+        let admission = self.queue.admission();
+        while self.performs && !admission.has_room_for_effects() {
+            metrics::counter!("pangaea_reader_waits_total", "module" => self.module, "source" => self.reading.source.clone())
+                .increment(1);
+            if tokio::time::timeout(SIGN_OF_LIFE, admission.room_for_effects()).await.is_err() {
+                admission.has_read(&self.place(), self.cursor.position, reader.end());
+                self.acknowledge(reader).await;
+            }
+        }
+    }
+
+    /// Names this reader among those of its module: a source may have several.
+    fn place(&self) -> String {
+        format!("{} as {}", self.reading.source, self.reading.reader)
+    }
+
+    async fn acknowledge(&self, reader: &mut dyn LogReader) {
         let acknowledged = async {
             reach(Failpoint::AckBefore).await.map_err(injected)?;
-            reader.committed(seen.position).await?;
+            reader.committed(self.cursor.position).await?;
             reach(Failpoint::AckAfter).await.map_err(injected)
         };
         // The broker's state is a convenience: the next acknowledgement makes up for a lost one.
         if let Err(error) = acknowledged.await {
             tracing::debug!(module = self.module, reader = %self.reading.reader, source = %self.reading.source, %error, "an acknowledgement was not sent");
         }
-        Ok(())
     }
 }
 

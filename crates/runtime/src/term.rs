@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pangaea_bus::{BusError, Cursor, ServiceHandle};
+use pangaea_bus::{BusError, Cursor, LogSource, ServiceHandle};
 use pangaea_contracts::{Actor, digest_text};
 use pangaea_journal::{JournalError, Kind, Writer};
 use pangaea_kernel::{Executor, ExecutorError, Input, InputKind, Reading, SettingsRow, Work, settings_subject};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::CODE_VERSION;
+use crate::admission::{Admission, Bounds};
 use crate::effects::{EffectInbox, EffectsTask};
 use crate::module_host::Member;
 use crate::module_log::ModuleLog;
@@ -95,7 +96,9 @@ impl Term {
         let head = executor.writer().head().clone();
         let log =
             Arc::new(ModuleLog::new(database.clone(), head.log_id.clone(), head.outbox_end, config.bus.ring_rows));
-        let (queue, lanes) = Queue::new(config.writer.queue_max, config.writer.batch_max);
+        let admission = Arc::new(Admission::new(Bounds::from(config), log.readers().clone(), log.end()));
+        admission.set_effects_pending(executor.effects_pending());
+        let (queue, lanes) = Queue::new(admission.clone());
         let (lost, failed) = (CancellationToken::new(), CancellationToken::new());
         let (tasks, end) = (Tasks::default(), End { member: member.clone(), epoch: head.epoch, lost, failed });
         let inbox = EffectInbox::default();
@@ -127,6 +130,7 @@ impl Term {
             clock: clock.clone(),
             log: log.clone(),
             effects: inbox,
+            admission,
             changes: member.changes.clone(),
             swept: None,
             drain: tasks.stop_writing.clone(),
@@ -213,6 +217,7 @@ impl Term {
                 reading,
                 bus: self.member.bus.clone(),
                 queue: self.queue.clone(),
+                performs: self.member.definition.performs_effects(),
                 cursor,
                 shutdown: self.tasks.stop_reading.clone(),
             };

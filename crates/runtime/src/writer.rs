@@ -3,10 +3,11 @@ use std::time::{Duration, Instant};
 
 use pangaea_faults::{Failpoint, reach};
 use pangaea_journal::Kind;
-use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, LetterOutcome, Work};
+use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, Input, InputKind, LetterOutcome, Work};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Admission, BatchDone};
 use crate::effects::EffectInbox;
 use crate::module_log::ModuleLog;
 use crate::queue::{Job, Lanes, Wake};
@@ -24,6 +25,8 @@ pub(crate) struct WriterTask {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) log: Arc<ModuleLog>,
     pub(crate) effects: EffectInbox,
+    /// Is told how the work gets on.
+    pub(crate) admission: Arc<Admission>,
     /// The end of the inbox, for those who wait for a change.
     pub(crate) changes: Changes,
     /// When expired secrets were last removed: along with a batch, because nobody waits for it.
@@ -110,8 +113,8 @@ impl WriterTask {
             work.push(Work::SweepSecrets);
             self.swept = Some(Instant::now());
         }
-        let started = Instant::now();
         let mut backoff = BACKOFF_FIRST;
+        let mut started = Instant::now();
         let result = loop {
             match self.executor.run(&work, self.clock.now()).await {
                 Ok(result) => break result,
@@ -121,6 +124,8 @@ impl WriterTask {
                     tokio::time::sleep(backoff).await;
                     // A session that is silent for longer is ended by the server.
                     backoff = (backoff * 2).min(if self.has_heartbeat() { HEARTBEAT_EVERY } else { BACKOFF_MAX });
+                    // A database that was away says nothing about how long a batch takes.
+                    started = Instant::now();
                 }
                 Err(fatal) => return Err(fatal),
             }
@@ -147,6 +152,7 @@ impl WriterTask {
 
     fn observe(&self, work: &[Work], result: &BatchResult, elapsed: Duration) {
         let module = self.module;
+        self.admission.batch_done(batch_done(work, elapsed, self.executor.effects_pending()));
         metrics::histogram!("pangaea_batch_size", "module" => module).record(work.len() as f64);
         metrics::histogram!("pangaea_batch_duration_seconds", "module" => module).record(elapsed.as_secs_f64());
         metrics::counter!("pangaea_timers_fired_total", "module" => module).increment(u64::from(result.timers_fired));
@@ -190,6 +196,18 @@ impl Changes {
             sender.send_if_modified(|end| inbox_end > std::mem::replace(end, inbox_end.max(*end)));
         }
     }
+}
+
+fn batch_done(work: &[Work], elapsed: Duration, effects_pending: usize) -> BatchDone {
+    let mut done = BatchDone { elapsed, effects_pending, ..BatchDone::default() };
+    for one in work {
+        match one {
+            Work::Input(Input { kind: InputKind::Command { .. }, .. }) => done.commands += 1,
+            Work::Input(Input { kind: InputKind::EffectResult { .. }, .. }) => done.results += 1,
+            _ => done.others += 1,
+        }
+    }
+    done
 }
 
 fn count_done(done: &[Done]) -> [(&'static str, u64); 4] {

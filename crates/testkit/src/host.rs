@@ -56,6 +56,11 @@ impl Host {
         &mut self.process
     }
 
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// The base URL of its API, past the edge.
     pub fn url(&self) -> &str {
         &self.http

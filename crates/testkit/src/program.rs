@@ -32,10 +32,19 @@ pub fn program() -> Result<&'static Path> {
 /// # Errors
 /// When it cannot be started, or does not end in time.
 pub async fn run_program(folder: &Path, args: &[&str], env: &[(String, String)]) -> Result<Output> {
+    run_program_within(folder, args, env, RUN_MAX).await
+}
+
+pub(crate) async fn run_program_within(
+    folder: &Path,
+    args: &[&str],
+    env: &[(String, String)],
+    within: Duration,
+) -> Result<Output> {
     let name = args.first().copied().unwrap_or("pangaea");
     let mut process = Process::new(name, program()?, folder);
     process.args(args).envs(env);
-    process.run(RUN_MAX).await
+    process.run(within).await
 }
 
 /// `target/<profile>/deps/<test>`, or `target/<profile>/<program>`, → `target/<profile>/pangaea`.

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pangaea_simulator::{Ledger, LedgerEntry, LedgerSummary};
@@ -12,6 +13,7 @@ use crate::host::{Host, stop, wait_answers};
 use crate::placement::Placement;
 use crate::postgres::{Database, Postgres};
 use crate::process::{Output, Process};
+use crate::program::run_program_within;
 use crate::proxies::Proxies;
 use crate::run_program;
 
@@ -103,6 +105,11 @@ impl Store {
         &mut self.provider
     }
 
+    /// Where the provider listens, as host and port.
+    pub fn provider_address(&self) -> String {
+        self.provider_url.trim_start_matches("http://").to_owned()
+    }
+
     /// A client of the provider itself.
     ///
     /// # Errors
@@ -157,6 +164,11 @@ impl Store {
             }
         }
         None
+    }
+
+    /// The process ids of those that host modules and run.
+    pub fn process_ids(&self) -> Vec<u32> {
+        self.hosts.iter().filter_map(Host::id).collect()
     }
 
     /// SIGKILL for the process that hosts `module`.
@@ -250,6 +262,14 @@ impl Store {
     /// When it does not start or does not end.
     pub async fn run(&self, args: &[&str]) -> Result<Output> {
         run_program(self.folder.path(), args, &self.env).await
+    }
+
+    /// The same for a command that may take longer than five minutes.
+    ///
+    /// # Errors
+    /// When it does not start or does not end `within`.
+    pub async fn run_within(&self, args: &[&str], within: Duration) -> Result<Output> {
+        run_program_within(self.folder.path(), args, &self.env, within).await
     }
 
     /// `pangaea verify` over the live store must find nothing wrong.

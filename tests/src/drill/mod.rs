@@ -9,9 +9,13 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Subcommand;
 
+pub mod backpressure;
 pub mod failpoints;
+pub mod hot_item;
 pub mod kill;
 pub mod outage;
+pub mod overload;
+pub mod provider_down;
 pub mod redelivery;
 pub mod refill;
 pub mod rolling;
@@ -19,6 +23,7 @@ pub mod takeover;
 
 mod close;
 mod dice;
+mod load;
 mod record;
 mod settle;
 
@@ -74,6 +79,14 @@ drills! {
     Takeover(takeover::Takeover),
     /// Restart every process in turn, two replicas each, under load
     Rolling(rolling::Rolling),
+    /// Orders at three times the rate that the store can sustain
+    Overload(overload::Overload),
+    /// Ten thousand buyers for a hundred units
+    HotItem(hot_item::HotItem),
+    /// The payment provider goes away
+    ProviderDown(provider_down::ProviderDown),
+    /// The payment provider hangs, and the chain behind it is full up to order's clients
+    Backpressure(backpressure::Backpressure),
 }
 
 /// Runs a drill. `command` is what runs it again.

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use clap::Args;
 use pangaea_kernel::{Problem, ProblemKind};
+use pangaea_runtime::config::{Config, Sources};
 use tokio_util::sync::CancellationToken;
 
 use self::upstreams::{HttpClient, Upstreams};
@@ -60,9 +61,10 @@ pub(super) async fn run(args: EdgeArgs) -> Result<ExitCode> {
     writeln!(std::io::stdout().lock(), "the edge listens on http://{}", listener.local_addr()?)?;
     let stop = CancellationToken::new();
     super::run::stop_on_signal(stop.clone())?;
-    let stopped = async move { stop.cancelled().await };
-    let app = app(edge).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await.map_err(|error| anyhow!(error))?;
+    let mut http = Config::load(&Sources::default())?.config.http;
+    // The process behind it says what is wrong with a slow body, so it gives up first.
+    http.body_timeout_ms *= 2;
+    pangaea_runtime::serve_http("edge", listener, app(edge), http, stop).await;
     Ok(ExitCode::SUCCESS)
 }
 

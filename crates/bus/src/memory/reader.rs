@@ -76,6 +76,10 @@ impl LogReader for MemoryReader {
         Box::pin(self.read_next(max))
     }
 
+    fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
     fn committed(&mut self, position: u64) -> BoxFuture<'_, Result<(), BusError>> {
         self.log.reader_at(&self.reader, position);
         Box::pin(std::future::ready(Ok(())))

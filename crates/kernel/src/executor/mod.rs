@@ -235,6 +235,11 @@ impl Executor {
         self.state.effects.values()
     }
 
+    /// How many they are.
+    pub fn effects_pending(&self) -> usize {
+        self.state.effects.len()
+    }
+
     pub fn dead_letters(&self) -> u32 {
         self.state.parked.values().sum()
     }

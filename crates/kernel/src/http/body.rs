@@ -31,7 +31,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
             if rejection.status().as_u16() == 413 {
                 Problem::new(ProblemKind::BodyTooLarge, "send a smaller body; docs/problems.md names the limits")
-            } else if took_too_long(&rejection) {
+            } else if is_caused_by(&rejection, std::io::ErrorKind::QuotaExceeded) {
+                Problem::new(ProblemKind::Overloaded, "too many bodies are on their way: come again later")
+                    .with_retry_after(1)
+            } else if is_caused_by(&rejection, std::io::ErrorKind::TimedOut) {
                 Problem::new(
                     ProblemKind::RequestTimeout,
                     "send the body without pauses; docs/problems.md names the limits",
@@ -44,12 +47,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// The host cuts a body off with an I/O error of this kind.
-fn took_too_long(rejection: &(dyn std::error::Error + 'static)) -> bool {
-    let is_timeout = |error: &(dyn std::error::Error + 'static)| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+/// The host cuts a body off with an I/O error whose kind says why.
+fn is_caused_by(rejection: &(dyn std::error::Error + 'static), kind: std::io::ErrorKind) -> bool {
+    let is_kind = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == kind)
     };
-    std::iter::successors(Some(rejection), |error| error.source()).any(is_timeout)
+    std::iter::successors(Some(rejection), |error| error.source()).any(is_kind)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

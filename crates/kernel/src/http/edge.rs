@@ -3,10 +3,13 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use futures_util::future::BoxFuture;
 use pangaea_journal::Database;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::auth::TokenVerifier;
 use crate::{Answer, Clock, Input, Problem};
+
+/// Requests of one module that wait for its commits at once: each reads again after many of them.
+const WAITS_MAX: usize = 1_024;
 
 pub type CommandFuture = BoxFuture<'static, Result<Answer, Problem>>;
 
@@ -18,7 +21,18 @@ pub trait Commands: Send + Sync + 'static {
 
 /// What a module's routes may use: the read pool, the way to the writer, the clock. Cheap to clone.
 #[derive(Clone)]
-pub struct Edge(Arc<EdgeParts>);
+pub struct Edge(Arc<Inner>);
+
+struct Inner {
+    parts: EdgeParts,
+    waits: Arc<Semaphore>,
+}
+
+/// Leave to wait for a module's commits, given back when this is dropped.
+#[derive(Debug)]
+pub struct WaitPermit {
+    _permit: OwnedSemaphorePermit,
+}
 
 /// What the host gives an [`Edge`].
 pub struct EdgeParts {
@@ -36,39 +50,44 @@ pub struct EdgeParts {
 
 impl Edge {
     pub fn new(parts: EdgeParts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Inner { parts, waits: Arc::new(Semaphore::new(WAITS_MAX)) }))
     }
 
     pub fn database(&self) -> &Database {
-        &self.0.database
+        &self.0.parts.database
     }
 
     pub fn clock(&self) -> &dyn Clock {
-        &*self.0.clock
+        &*self.0.parts.clock
     }
 
     pub fn verifier(&self) -> &TokenVerifier {
-        &self.0.verifier
+        &self.0.parts.verifier
     }
 
     pub fn settings(&self) -> &serde_json::Value {
-        &self.0.settings
+        &self.0.parts.settings
     }
 
     /// Wakes whenever the module has committed something.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.clone()
+        self.0.parts.changes.clone()
+    }
+
+    /// For a request that stays to wait for [`changes`](Self::changes); `None` when as many wait as may.
+    pub fn wait_permit(&self) -> Option<WaitPermit> {
+        self.0.waits.clone().try_acquire_owned().ok().map(|permit| WaitPermit { _permit: permit })
     }
 
     /// # Errors
     /// 503 when the writer cannot be reached or has too much waiting. Refusals are answers, not errors.
     pub async fn submit(&self, command: Input) -> Result<Answer, Problem> {
-        self.0.commands.submit(command).await
+        self.0.parts.commands.submit(command).await
     }
 }
 
 impl FromRef<Edge> for TokenVerifier {
     fn from_ref(edge: &Edge) -> Self {
-        edge.0.verifier.clone()
+        edge.0.parts.verifier.clone()
     }
 }

@@ -10,6 +10,6 @@ mod paging;
 pub use access::{Access, Caller, access_table};
 pub use body::{Body, Params, PathParams};
 pub use conditional::{etag, not_modified, require_match};
-pub use edge::{CommandFuture, Commands, Edge, EdgeParts};
+pub use edge::{CommandFuture, Commands, Edge, EdgeParts, WaitPermit};
 pub use intent::Intent;
 pub use paging::{PAGE_LIMIT_MAX, Page, PageParams, decode_cursor, encode_cursor, percent_encoded};

@@ -19,6 +19,8 @@ use crate::views::TimelineEntry;
 /// A stream ends after this long; a client resumes with the last id that it has seen.
 const STREAM_SECONDS_MAX: u64 = 600;
 const KEEP_ALIVE_SECONDS: u64 = 15;
+/// For whom there is no room to follow.
+const BUSY_RETRY_SECONDS: u32 = 10;
 /// Entries read at once.
 const ENTRIES_PER_READ: u32 = 100;
 
@@ -36,7 +38,8 @@ const ENTRIES_PER_READ: u32 = 100;
         (status = 204, description = "nothing more will come"),
         (status = 400, description = "`Last-Event-ID` is not a number", body = Problem),
         (status = 401, description = "no valid token", body = Problem),
-        (status = 404, description = "no such order, or another's", body = Problem)
+        (status = 404, description = "no such order, or another's", body = Problem),
+        (status = 503, description = "too many follow an order already", body = Problem)
     ),
     extensions(("x-access" = json!({"roles": ["customer", "staff"], "owner": true})))
 )]
@@ -51,8 +54,12 @@ pub(super) async fn events(
     if seen >= order.version && order.is_quiet() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
+    let Some(wait) = Wait::new(&edge, Duration::from_secs(STREAM_SECONDS_MAX)) else {
+        let detail = "too many follow an order already: come again later, or read its timeline";
+        return Err(Problem::new(ProblemKind::Overloaded, detail).with_retry_after(BUSY_RETRY_SECONDS));
+    };
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(KEEP_ALIVE_SECONDS));
-    Ok(Sse::new(Tail::new(edge, id, seen).stream()).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(Tail::new(edge, id, seen, wait).stream()).keep_alive(keep_alive).into_response())
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {
@@ -76,8 +83,7 @@ struct Tail {
 // === impl Tail ===
 
 impl Tail {
-    fn new(edge: Edge, id: OrderId, seen: i64) -> Self {
-        let wait = Wait::new(&edge, Duration::from_secs(STREAM_SECONDS_MAX));
+    fn new(edge: Edge, id: OrderId, seen: i64, wait: Wait) -> Self {
         Self { edge, id, seen, read: VecDeque::new(), wait }
     }
 

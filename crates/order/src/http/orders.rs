@@ -231,7 +231,10 @@ async fn or_settled(edge: &Edge, intent: &Intent, answer: Answer) -> Result<Resp
     let Some(id) = answer.body.get("id").and_then(|id| id.as_str()?.parse::<OrderId>().ok()) else {
         return Ok(answer.into_response());
     };
-    let mut wait = Wait::new(edge, Duration::from_secs(seconds.into()));
+    // With too many waiting already the preference is not honoured, as RFC 7240 allows: the answer says where to look.
+    let Some(mut wait) = Wait::new(edge, Duration::from_secs(seconds.into())) else {
+        return Ok(answer.into_response());
+    };
     loop {
         let order = store::order(edge.database(), &id).await?;
         if let Some(order) = order.filter(|order| order.state.is_settled()) {

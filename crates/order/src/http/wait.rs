@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use pangaea_kernel::Answer;
-use pangaea_kernel::http::Edge;
+use pangaea_kernel::http::{Edge, WaitPermit};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -19,16 +19,20 @@ pub(super) struct Wait {
     changes: watch::Receiver<u64>,
     deadline: Instant,
     pause: Duration,
+    _permit: WaitPermit,
 }
 
 // === impl Wait ===
 
 impl Wait {
-    pub(super) fn new(edge: &Edge, for_at_most: Duration) -> Self {
+    /// `None` when too many wait already.
+    pub(super) fn new(edge: &Edge, for_at_most: Duration) -> Option<Self> {
+        let permit = edge.wait_permit()?;
         let mut changes = edge.changes();
         // What is committed from here on is a change; the caller reads after this.
         changes.mark_unchanged();
-        Self { changes, deadline: Instant::now() + for_at_most, pause: Duration::from_millis(PAUSE_MS_MIN) }
+        let deadline = Instant::now() + for_at_most;
+        Some(Self { changes, deadline, pause: Duration::from_millis(PAUSE_MS_MIN), _permit: permit })
     }
 
     /// Returns when it is worth looking again; `false` when the time is up or the host is stopping.

@@ -44,13 +44,14 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// From the start of a connection or the end of an answer to the end of the next request's headers: 1 to 600,000 ms.
     pub header_timeout_ms: u64,
-    /// For a request's body to arrive: 1 to 600,000 ms.
+    /// For a request's body to arrive, and for a client to take something more of its answer: 1 to 600,000 ms.
     pub body_timeout_ms: u64,
     /// For the answer: 1 to 600,000 ms. A request that asks to wait by `Prefer: wait=N` gets N seconds on top.
     pub request_timeout_ms: u64,
     /// A request's body: 1,024 to 67,108,864 bytes.
     pub body_bytes_max: usize,
-    /// Open connections: 1 to 1,000,000.
+    /// Open connections: 1 to 1,000,000, and no more than the system allows open files. Beyond it those give way that wait
+    /// longest for their client.
     pub connections_max: usize,
     /// Proxies whose `X-Forwarded-For` is believed, at most 100. From anyone else the peer's address counts.
     pub trusted_proxies: Vec<Cidr>,
@@ -122,6 +123,13 @@ pub struct WriterConfig {
     pub batch_max: usize,
     /// Inputs that wait for the writer: `batch_max` to 1,048,576. Beyond it requests are shed.
     pub queue_max: usize,
+    /// How long a command may be expected to wait for the writer: 1 to 600,000 ms. Beyond it requests are shed.
+    pub wait_ms_max: u64,
+    /// How many messages the module may be behind a log that it reads, or a live reader behind the module's own: 2,048 to
+    /// 100,000,000. Beyond it requests are shed.
+    pub reader_lag_max: u64,
+    /// How long such a reader may be expected to need until it has caught up: 1 to 600,000 ms.
+    pub reader_lag_ms_max: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +137,9 @@ pub struct WriterConfig {
 pub struct EffectsConfig {
     /// Calls at once, for each module: 1 to 4,096.
     pub in_flight_max: usize,
+    /// Effects without a result, for each module: `in_flight_max` to 1,048,576. Beyond it the module takes no deliveries and
+    /// no requests until there is room; what a batch or a timer adds to it may exceed it.
+    pub pending_max: usize,
     /// The wait before the second try, doubled before each later one: 1 ms to `backoff_max_ms`.
     pub backoff_initial_ms: u64,
     /// The longest wait between two tries: up to 3,600,000 ms.

@@ -8,6 +8,7 @@ use super::error::Fault;
 use super::redact::redacted_url;
 use super::shape::edit_distance;
 use super::{BusConfig, BusKind, Config, ConfigError, DatabaseConfig, HttpConfig};
+use crate::admission::LAG_MIN;
 
 const DURATION_MS: RangeInclusive<u64> = 1..=600_000;
 const BACKOFF_MS_MAX: u64 = 3_600_000;
@@ -163,7 +164,11 @@ impl Faults<'_> {
         let (writer, effects) = (&config.writer, &config.effects);
         self.within("writer.batch_max", writer.batch_max, 1..=4_096);
         self.within("writer.queue_max", writer.queue_max, writer.batch_max.clamp(1, 4_096)..=1_048_576);
+        self.within("writer.wait_ms_max", writer.wait_ms_max, DURATION_MS);
+        self.within("writer.reader_lag_max", writer.reader_lag_max, LAG_MIN..=100_000_000);
+        self.within("writer.reader_lag_ms_max", writer.reader_lag_ms_max, DURATION_MS);
         self.within("effects.in_flight_max", effects.in_flight_max, 1..=4_096);
+        self.within("effects.pending_max", effects.pending_max, effects.in_flight_max.clamp(1, 4_096)..=1_048_576);
         self.within("effects.backoff_max_ms", effects.backoff_max_ms, 1..=BACKOFF_MS_MAX);
         let initial_max = effects.backoff_max_ms.clamp(1, BACKOFF_MS_MAX);
         self.within("effects.backoff_initial_ms", effects.backoff_initial_ms, 1..=initial_max);

@@ -26,18 +26,18 @@ pub(crate) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let address = guard.limits.client_address(peer(&request), request.headers());
+    let address = guard.limits.client_name(peer(&request), request.headers());
     let caller = match guard.caller(request.headers()).await {
         Ok(caller) => caller,
         // A wrong token costs like an anonymous request, so that guessing is limited too.
         Err(problem) => {
-            return guard.limits.limited(Class::Anonymous, &address.to_string(), problem);
+            return guard.limits.limited(Class::Anonymous, &address, problem);
         }
     };
     let (class, name) = match &caller {
         Some(caller) if caller.is_staff() => (Class::Staff, caller.actor.subject.clone()),
         Some(caller) => (Class::Customer, caller.actor.subject.clone()),
-        None => (Class::Anonymous, address.to_string()),
+        None => (Class::Anonymous, address),
     };
     let allowance = match guard.limits.take(class, &name) {
         Ok(allowance) => allowance,

@@ -1,12 +1,15 @@
 //! The HTTP side of a host: the modules' routes behind one set of layers, and a listener of its own for operations.
 
+mod connections;
 mod deadline;
+mod descriptors;
 mod guard;
 mod letters;
 pub(crate) mod openapi;
 mod operations;
 mod rate_limit;
 mod server;
+mod stall;
 mod trace;
 
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use crate::ModuleHandle;
 use crate::config::Config;
 
 pub(crate) use operations::{Health, serve_operations};
-pub(crate) use server::serve_api;
+pub use server::serve_http;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {

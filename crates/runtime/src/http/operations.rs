@@ -8,9 +8,15 @@ use axum::{Json, Router};
 use pangaea_bus::Bus;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::server::serve_http;
 use crate::ModuleHandle;
+use crate::config::HttpConfig;
+
+/// Probes and whoever collects the metrics.
+const CONNECTIONS_MAX: usize = 256;
 
 /// What the probes look at.
 #[derive(Clone, Default)]
@@ -60,12 +66,13 @@ impl Health {
 }
 
 /// Serves `/healthz`, `/readyz`, `/metrics` and `/dead-letters` until `stop`, on a listener that the mesh does not expose.
-pub(crate) async fn serve_operations(
+pub(crate) fn serve_operations(
     listener: TcpListener,
     health: Health,
     render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    http: &HttpConfig,
     stop: CancellationToken,
-) {
+) -> JoinHandle<()> {
     let letters = super::letters::routes().with_state(health.clone());
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -74,10 +81,8 @@ pub(crate) async fn serve_operations(
         .with_state(Operations { health, render_metrics })
         .merge(letters)
         .layer(axum::middleware::map_response(super::problem_for_plain_errors));
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the operations listener has stopped");
-    }
+    let limits = HttpConfig { connections_max: CONNECTIONS_MAX, ..http.clone() };
+    tokio::spawn(serve_http("operations", listener, router, limits, stop))
 }
 
 /// Ready: the database answers and the writer leads. A broker that is away degrades, and is said, but is no reason to
@@ -106,8 +111,7 @@ async fn ready(State(operations): State<Operations>) -> Response {
 async fn metrics_text(State(operations): State<Operations>) -> Response {
     if let (Some(modules), _, _) = operations.health.snapshot() {
         for module in modules {
-            let waiting = module.commands_waiting() as f64;
-            metrics::gauge!("pangaea_commands_waiting", "module" => module.module()).set(waiting);
+            module.observe();
         }
     }
     ([("content-type", "text/plain; version=0.0.4")], (operations.render_metrics)()).into_response()

@@ -1,5 +1,7 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -12,8 +14,12 @@ use crate::config::{Cidr, HttpConfig};
 
 type Limiter = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
 
-/// Idle keys are dropped when there are more than this.
+/// Names that are counted by themselves, in each class. With more than this, idle ones are dropped; if that is not enough,
+/// all share a few counters, which is hard on the new ones and keeps the memory.
 const KEYS_MAX: usize = 100_000;
+const SHARED_KEYS: u64 = 1_024;
+/// Looking for idle ones costs a look at all of them.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -28,6 +34,7 @@ pub(crate) enum Class {
 pub(crate) struct RateLimits {
     classes: [(u32, Limiter); 3],
     clock: DefaultClock,
+    swept: Mutex<[Option<Instant>; 3]>,
     trusted_proxies: Vec<Cidr>,
 }
 
@@ -51,6 +58,7 @@ impl RateLimits {
         Self {
             classes: [limiter(limits.anonymous), limiter(limits.customer), limiter(limits.staff)],
             clock: DefaultClock::default(),
+            swept: Mutex::default(),
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }
@@ -61,11 +69,8 @@ impl RateLimits {
     /// A 429 with `Retry-After`.
     pub(crate) fn take(&self, class: Class, name: &str) -> Result<Allowance, Box<Response>> {
         let (per_minute, limiter) = &self.classes[class as usize];
-        if limiter.len() > KEYS_MAX {
-            limiter.retain_recent();
-        }
         let allowance = Allowance { name: class.name(), per_minute: *per_minute, remaining: 0 };
-        match limiter.check_key(&name.to_owned()) {
+        match limiter.check_key(&self.key(class, name)) {
             Ok(state) => Ok(Allowance { remaining: state.remaining_burst_capacity(), ..allowance }),
             Err(until) => {
                 let wait = until.wait_time_from(self.clock.now());
@@ -90,7 +95,39 @@ impl RateLimits {
         }
     }
 
-    pub(crate) fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    /// The name itself, or, where there are too many, one that it shares with others.
+    fn key(&self, class: Class, name: &str) -> String {
+        let (_, limiter) = &self.classes[class as usize];
+        if limiter.len() <= KEYS_MAX {
+            return name.to_owned();
+        }
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let swept = &mut swept[class as usize];
+        if swept.is_none_or(|swept| swept.elapsed() > SWEEP_EVERY) {
+            limiter.retain_recent();
+            *swept = Some(Instant::now());
+        }
+        if limiter.len() <= KEYS_MAX {
+            return name.to_owned();
+        }
+        let digest = pangaea_contracts::digest_text(&[name.as_bytes()], 8);
+        let number = digest.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        format!("shared {}", number % SHARED_KEYS)
+    }
+
+    /// What a client without a token is counted by: its address, or its network where one client has as many addresses as
+    /// it likes (an IPv6 /64).
+    pub(crate) fn client_name(&self, peer: IpAddr, headers: &HeaderMap) -> String {
+        match self.client_address(peer, headers).to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => {
+                let network = address.to_bits() & !u128::from(u64::MAX);
+                format!("{}/64", Ipv6Addr::from_bits(network))
+            }
+        }
+    }
+
+    fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let is_proxy = |address: IpAddr| self.trusted_proxies.iter().any(|range| range.contains(address));
         if !is_proxy(peer) {
             return peer;
@@ -147,5 +184,25 @@ mod tests {
         assert_eq!(limits.client_address(ip("203.0.113.5"), &headers), ip("203.0.113.5"));
         assert_eq!(limits.client_address(ip("10.0.0.1"), &headers), ip("192.0.2.1"));
         assert_eq!(limits.client_address(ip("10.0.0.1"), &HeaderMap::new()), ip("10.0.0.1"));
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let limits = RateLimits::new(&crate::config::Config::load(&Default::default()).unwrap().config.http);
+        let name = |text: &str| limits.client_name(text.parse().unwrap(), &HeaderMap::new());
+        assert_eq!(name("2001:db8:1:2::1"), "2001:db8:1:2::/64");
+        assert_eq!(name("2001:db8:1:2:ffff::7"), name("2001:db8:1:2::1"));
+        assert_ne!(name("2001:db8:1:3::1"), name("2001:db8:1:2::1"));
+        assert_eq!(name("::ffff:192.0.2.1"), "192.0.2.1");
+    }
+
+    #[test]
+    fn names_without_number_share_their_counters() {
+        let limits = RateLimits::new(&crate::config::Config::load(&Default::default()).unwrap().config.http);
+        for number in 0..KEYS_MAX + 20_000 {
+            let _ = limits.take(Class::Anonymous, &format!("address {number}"));
+        }
+        let keys = limits.classes[Class::Anonymous as usize].1.len();
+        assert!(keys <= KEYS_MAX + 1 + SHARED_KEYS as usize, "{keys}");
     }
 }

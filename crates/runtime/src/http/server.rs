@@ -5,23 +5,32 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::deadline::TimelyBody;
+use super::connections::{Connection, Connections, Place};
+use super::deadline::{TimelyBody, WatchedAnswer};
+use super::descriptors::connections_that_fit;
+use super::stall::Unstalled;
 use crate::config::HttpConfig;
 
-/// Serves the API until `stop`, then finishes the requests that have begun.
+/// Serves routes until `stop`, then finishes the requests that have begun. Clients that keep the server waiting are cut by
+/// `config`'s timeouts, and give way to others when there are too many. `name` is the listener's in the metrics.
 ///
 /// `axum::serve` was rejected: it installs no timer, so hyper's limit on the time for a request's head does nothing.
-pub(crate) async fn serve_api(listener: TcpListener, router: Router, config: HttpConfig, stop: CancellationToken) {
-    let connections = Arc::new(Semaphore::new(config.connections_max));
+pub async fn serve_http(
+    name: &'static str,
+    listener: TcpListener,
+    router: Router,
+    config: HttpConfig,
+    stop: CancellationToken,
+) {
+    let connections = Connections::new(name, connections_that_fit(config.connections_max));
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
     builder
@@ -29,18 +38,17 @@ pub(crate) async fn serve_api(listener: TcpListener, router: Router, config: Htt
         .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
         .keep_alive(true);
     loop {
-        let permit = tokio::select! {
+        let come = async {
+            let (stream, peer) = listener.accept().await?;
+            std::io::Result::Ok((stream, peer, connections.place().await))
+        };
+        let come = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            permit = connections.clone().acquire_owned() => permit,
+            come = come => come,
         };
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        let (stream, peer, place) = match come {
+            Ok(come) => come,
             Err(error) => {
                 // E.g. no file descriptors: pause instead of turning in a circle.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -48,17 +56,22 @@ pub(crate) async fn serve_api(listener: TcpListener, router: Router, config: Htt
                 continue;
             }
         };
-        let connection = builder.serve_connection(TokioIo::new(prepared(stream)), service(&router, peer, &config));
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, %error, "a connection ended");
-            }
-            drop(permit);
-        });
+        let service = service(&router, peer, &config, place.connection());
+        let stream = Unstalled::new(prepared(stream), Duration::from_millis(config.body_timeout_ms));
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(serve(connection, place, peer));
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+async fn serve(connection: impl Future<Output = Result<(), hyper::Error>>, place: Place, peer: SocketAddr) {
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "a connection ended");
+        },
+        () = place.evicted() => tracing::debug!(%peer, "a connection gave way to others"),
+    }
 }
 
 fn prepared(stream: TcpStream) -> TcpStream {
@@ -73,20 +86,28 @@ fn service(
     router: &Router,
     peer: SocketAddr,
     config: &HttpConfig,
+    connection: &Arc<Connection>,
 ) -> impl hyper::service::Service<
     hyper::Request<Incoming>,
-    Response = axum::response::Response,
+    Response = hyper::Response<WatchedAnswer>,
     Error = std::convert::Infallible,
     Future: Send,
 > + use<> {
-    let router = router.clone();
+    let (router, connection) = (router.clone(), connection.clone());
     let body_timeout = Duration::from_millis(config.body_timeout_ms);
     hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let router = router.clone();
+        let (router, connection) = (router.clone(), connection.clone());
         async move {
-            let mut request: Request = request.map(|body| axum::body::Body::new(TimelyBody::new(body, body_timeout)));
+            if !connection.head_read(!request.body().is_end_stream()) {
+                // It is being closed; this future goes with it.
+                std::future::pending::<()>().await;
+            }
+            let answering = connection.answering();
+            let body = |body| axum::body::Body::new(TimelyBody::new(body, body_timeout, connection));
+            let mut request: Request = request.map(body);
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.oneshot(request).await
+            let answer = router.oneshot(request).await;
+            answer.map(|answer| answer.map(|body| WatchedAnswer::new(body, answering)))
         }
     })
 }

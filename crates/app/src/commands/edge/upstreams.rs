@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use pangaea_kernel::{Problem, ProblemKind};
 
 pub(super) type HttpClient = Client<HttpConnector, Body>;
@@ -20,6 +20,9 @@ const BODY_KEPT_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// For one request: each upstream once, and as many as may be starting again at the same time.
 const TRIES_MAX: usize = 4;
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// Shorter than the processes keep an idle connection (`http.header_timeout_ms`), so that a request rarely meets one that is
+/// just being closed.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 
 /// Processes that serve the same paths, taken in turn. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,7 +43,11 @@ pub(super) fn client() -> HttpClient {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_MAX));
-    Client::builder(TokioExecutor::new()).pool_max_idle_per_host(256).build(connector)
+    Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(256)
+        .pool_idle_timeout(IDLE_MAX)
+        .pool_timer(TokioTimer::new())
+        .build(connector)
 }
 
 // === impl Upstreams ===

@@ -30,12 +30,14 @@ pub(crate) struct Driven {
     pub(crate) refused: u64,
     /// Turned away for the moment: 429 or 503.
     pub(crate) shed: u64,
+    /// The shortest and the longest time after which those were told to come again, in seconds.
+    pub(crate) retry_after_s: Option<(u32, u32)>,
     /// No answer, or one that is not understood.
     pub(crate) errors: u64,
     /// Arrivals that found too many without an answer.
     pub(crate) not_sent: u64,
     pub(crate) sent: u64,
-    /// Refusals and errors by what was said.
+    /// Refusals, sheds and errors by what was said.
     pub(crate) kinds: BTreeMap<String, u64>,
     /// From the intended moment to the answer, of what was accepted.
     pub(crate) accept: Histogram,
@@ -138,8 +140,11 @@ impl Sending {
                     driven.refused += 1;
                     driven.count_kind(what);
                 }
-                Placed::Shed => {
+                Placed::Shed { what, retry_after_s: told } => {
                     driven.shed += 1;
+                    let (least, most) = driven.retry_after_s.unwrap_or((told, told));
+                    driven.retry_after_s = Some((least.min(told), most.max(told)));
+                    driven.count_kind(what);
                     pause = Some(SHED_PAUSE);
                 }
                 Placed::Error(what) => {

@@ -20,13 +20,15 @@ pub(crate) struct Report {
     pub(crate) replayed: u64,
     pub(crate) refused: u64,
     pub(crate) shed: u64,
+    /// The shortest and the longest time after which those were told to come again, in seconds.
+    pub(crate) retry_after_s: Option<(u32, u32)>,
     pub(crate) errors: u64,
     pub(crate) not_sent: u64,
     pub(crate) confirmed: u64,
     pub(crate) states: BTreeMap<String, u64>,
     /// Of orders that were not confirmed, by code.
     pub(crate) reasons: BTreeMap<String, u64>,
-    /// Refusals and errors by what was said.
+    /// Refusals, sheds and errors by what was said.
     pub(crate) answers: BTreeMap<String, u64>,
     /// Accepted orders that no list has.
     pub(crate) missing: u64,
@@ -63,6 +65,7 @@ impl Report {
             replayed: driven.replayed,
             refused: driven.refused,
             shed: driven.shed,
+            retry_after_s: driven.retry_after_s,
             errors: driven.errors,
             not_sent: driven.not_sent,
             confirmed,
@@ -92,11 +95,11 @@ impl fmt::Display for Report {
         if self.replayed > 0 {
             write!(f, " ({} of an earlier run with this seed)", self.replayed)?;
         }
-        writeln!(
-            f,
-            ", {} refused, {} shed, {} errors; {} not sent",
-            self.refused, self.shed, self.errors, self.not_sent
-        )?;
+        write!(f, ", {} refused, {} shed", self.refused, self.shed)?;
+        if let Some((least, most)) = self.retry_after_s {
+            write!(f, " (told to come again after {least} to {most} s)")?;
+        }
+        writeln!(f, ", {} errors; {} not sent", self.errors, self.not_sent)?;
         writeln!(
             f,
             "  confirmed   {} in {:.2} s: {:.1} a second",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -48,8 +48,11 @@ pub(crate) enum Placed {
     },
     /// For good, with the status and the problem's title.
     Refused(String),
-    /// For the moment.
-    Shed,
+    /// For the moment, and told when to come again.
+    Shed {
+        what: String,
+        retry_after_s: u32,
+    },
     /// There is no answer to go by.
     Error(String),
 }
@@ -57,6 +60,7 @@ pub(crate) enum Placed {
 struct Raw {
     status: StatusCode,
     replayed: bool,
+    retry_after_s: Option<u32>,
     body: Bytes,
 }
 
@@ -99,7 +103,12 @@ impl Shop {
                 Some(id) => Placed::Accepted { id: id.to_owned(), replayed: raw.replayed },
                 None => Placed::Error("the order has no id".to_owned()),
             },
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Placed::Shed,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if !raw.is_outcome_unknown() => {
+                match raw.retry_after_s {
+                    Some(retry_after_s) => Placed::Shed { what: raw.problem(), retry_after_s },
+                    None => Placed::Error(format!("{}, without Retry-After", raw.problem())),
+                }
+            }
             status if status.is_client_error() => Placed::Refused(raw.problem()),
             _ => Placed::Error(raw.problem()),
         }
@@ -182,7 +191,9 @@ impl Inner {
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
             let replayed = parts.headers.get("idempotent-replayed").is_some_and(|value| value == "true");
-            Ok(Raw { status: parts.status, replayed, body: body.to_bytes() })
+            let retry_after = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after_s = retry_after.and_then(|seconds| seconds.parse().ok());
+            Ok(Raw { status: parts.status, replayed, retry_after_s, body: body.to_bytes() })
         };
         timeout(TRY_TIMEOUT, exchange).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
     }
@@ -233,6 +244,11 @@ impl Raw {
     /// Null for what is not JSON.
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The one 503 that does not say that nothing was done.
+    fn is_outcome_unknown(&self) -> bool {
+        self.json().get("type").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("/outcome-unknown"))
     }
 
     fn problem(&self) -> String {

@@ -118,6 +118,12 @@ impl NatsReader {
 
     /// Takes what is there without waiting. It is bounded by `max`, so it may pass over tokio's own budget.
     fn take_arrived(&mut self, max: usize) -> Result<(), BusError> {
+        // Ends too: a reader that is behind never waits, and would not learn how far.
+        while let Some(ends) = &mut self.ends
+            && let Some(Some(end)) = tokio::task::unconstrained(ends.next()).now_or_never()
+        {
+            self.hear_end(&end.payload)?;
+        }
         while self.held.is_none()
             && self.ready.len() < max
             && self.unacked.len() < consumer::ACKS_PENDING_MAX
@@ -309,6 +315,10 @@ impl NatsReader {
 impl LogReader for NatsReader {
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<LogBatch, BusError>> {
         Box::pin(self.read_next(max))
+    }
+
+    fn end(&self) -> u64 {
+        self.announced.max(self.tip())
     }
 
     fn committed(&mut self, position: u64) -> BoxFuture<'_, Result<(), BusError>> {
