@@ -33,3 +33,8 @@ async fn apart_on_nats_and_postgres() -> Result<()> {
 async fn apart_with_two_replicas_of_each_module() -> Result<()> {
     run_all(Placement::ApartReplicas(2)).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apart_with_three_replicas_of_each_module() -> Result<()> {
+    run_all(Placement::ApartReplicas(3)).await
+}

@@ -82,6 +82,10 @@ async fn beside(leads: &Release, waits: &Release) -> Result<()> {
     shop.confirmed(&sku, 1).await?;
     // Who takes the lead begins a new epoch.
     ensure!(epoch(&shop.store).await? == first, "the second process has led beside the first");
+    if waits.version()? == Release::this()?.version()? {
+        // It serves meanwhile, and knows that a leader of another release is there.
+        second.wait_ready().await?;
+    }
 
     shop.store.kill("payment")?;
     leads_from(&shop.store, &mut second, first + 1).await?;

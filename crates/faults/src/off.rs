@@ -72,3 +72,24 @@ pub fn refuse(value: Option<&OsStr>) -> Result<(), String> {
         Some(_) => Err(format!("{VARIABLE} is set, but this build has no faults to put in; unset it")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_faults_refuses_the_variable() {
+        assert_eq!(refuse(None), Ok(()));
+        let reason = refuse(Some(OsStr::new("commit.before=crash"))).unwrap_err();
+        assert!(reason.contains(VARIABLE), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_build_without_faults_has_none() {
+        for point in Failpoint::ALL {
+            assert_eq!(reach(*point).await, Ok(()));
+        }
+        assert!(Plant::ALL.iter().all(|plant| !planted(*plant) && !unguarded(*plant)));
+        assert!(!is_active());
+    }
+}

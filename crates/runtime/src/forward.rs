@@ -8,7 +8,7 @@ use pangaea_bus::{Bus, BusError, RequestHandler, ServiceHandle, ServiceSpec};
 use pangaea_contracts::{Kind, Subject};
 use pangaea_journal::SecretRow;
 use pangaea_kernel::http::{CommandFuture, Commands};
-use pangaea_kernel::{Answer, Done, Input, LetterOutcome, Problem, ProblemKind, Work};
+use pangaea_kernel::{Answer, Definition, Done, Input, LetterOutcome, Problem, ProblemKind, Work};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -116,18 +116,26 @@ impl Way {
         }
     }
 
-    /// Whether the leader answers.
+    /// Whether the leader answers. `command` is the subject of any of the module's commands: a leader of v0.1.0, which does
+    /// not name its epoch, is asked there, and refuses an empty command.
     ///
     /// # Errors
     /// Says what is missing.
-    pub(crate) async fn ping(&self, module: &str, bus: &dyn Bus) -> Result<(), String> {
+    pub(crate) async fn ping(&self, module: &str, command: Option<&str>, bus: &dyn Bus) -> Result<(), String> {
         let epoch = match &*self.0.borrow() {
             Leads::Here(_) => return Ok(()),
             Leads::Nowhere => return Err("no replica leads".to_owned()),
             Leads::There { epoch } => *epoch,
         };
-        let reply = bus.request(&leader_subject(module, epoch), Bytes::new(), None, PING_TIMEOUT).await;
-        reply.map(drop).map_err(|error| format!("the leader cannot be reached: {error}"))
+        let ping = |subject: String| async move { bus.request(&subject, Bytes::new(), None, PING_TIMEOUT).await };
+        let mut reply = ping(leader_subject(module, epoch)).await;
+        if let (Err(BusError::NoResponders(_)), Some(command)) = (&reply, command) {
+            reply = ping(command.to_owned()).await;
+        }
+        match reply {
+            Ok(_) | Err(BusError::Remote { .. }) => Ok(()),
+            Err(error) => Err(format!("the leader cannot be reached: {error}")),
+        }
     }
 }
 
@@ -311,13 +319,17 @@ impl Carried {
     }
 }
 
+/// The subjects of a module's commands.
+pub(crate) fn commands_of(definition: &Definition) -> impl Iterator<Item = &'static str> + '_ {
+    definition.handled().filter(|subject| Subject::parse(subject).is_ok_and(|subject| subject.kind == Kind::Request))
+}
+
 /// Serves a module's commands to whoever may publish there: to its other replicas by a subject that names the epoch, to all
 /// by the command's own subject.
 pub(crate) async fn serve_leader(member: &Member, epoch: i64, queue: Queue) -> Result<ServiceHandle, BusError> {
     let module = member.name();
-    let is_request = |subject: &&str| Subject::parse(subject).is_ok_and(|subject| subject.kind == Kind::Request);
     let own = leader_subject(module, epoch);
-    let commands = member.definition.handled().filter(is_request).map(str::to_owned);
+    let commands = commands_of(&member.definition).map(str::to_owned);
     let subjects = commands.chain([own.clone()]).collect();
     let handler: RequestHandler = Arc::new(move |request| {
         let (queue, own) = (queue.clone(), own.clone());
