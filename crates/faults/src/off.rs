@@ -46,3 +46,29 @@ pub fn refuse(value: Option<&OsStr>) -> Result<(), String> {
         Some(_) => Err(format!("{VARIABLE} is set, but this build has no faults to put in; unset it")),
     }
 }
+
+/// `cargo test -p pangaea-faults` runs these: alone it is built as what is shipped is.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_faults_refuses_to_be_told_of_any() {
+        assert_eq!(refuse(None), Ok(()));
+        for told in ["plant:float_money", "guarded:float_money", "commit.before=crash", ""] {
+            let reason = refuse(Some(OsStr::new(told))).unwrap_err();
+            assert!(reason.contains(VARIABLE) && reason.contains("unset it"), "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_planted_and_nothing_fails() {
+        for plant in Plant::ALL {
+            assert!(!planted(*plant) && !unguarded(*plant), "{plant}");
+        }
+        for point in Failpoint::ALL {
+            assert_eq!(reach(*point).await, Ok(()), "{point}");
+        }
+        assert!(!is_active());
+    }
+}
