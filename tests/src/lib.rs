@@ -1,8 +1,8 @@
 //! The end-to-end suite: what a client of the store sees, the same in every placement.
 //!
 //! [`scenarios::run_all`] is the suite; `tests/placement.rs` runs it in each placement. [`drill`] has the drills: faults on
-//! purpose, while orders flow; their short forms run in `tests/drills_*.rs`, the long ones by `cargo xtask drill`. What needs a store of its own, such
-//! as one that is killed, is a file of its own in `tests/`.
+//! purpose, while orders flow; their short forms run in `tests/drills_*.rs`, the long ones by `cargo xtask drill`. What needs
+//! a store of its own, such as one that is killed, is a file of its own in `tests/`.
 
 mod audit;
 mod clients;
@@ -11,8 +11,10 @@ mod replies;
 pub mod scenarios;
 mod session;
 mod shop;
+mod spoiling;
 
 pub use clients::{Accepted, Clients, Pace};
 pub use replies::Replies;
 pub use session::Session;
 pub use shop::{Shop, Sku, ask_to_place, is_settled, order_body, settled};
+pub use spoiling::{buries, spoil_newest};

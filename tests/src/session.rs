@@ -29,10 +29,10 @@ impl Session {
     /// A client with a token. While no new one is to be had, the old one is still good for a while.
     pub async fn api(&self) -> Api {
         let mut current = self.current.lock().await;
-        if current.since.elapsed() > FRESH {
-            if let Ok(api) = current.api.sign_in(Account::STAFF).await {
-                *current = Signed { api, since: Instant::now() };
-            }
+        if current.since.elapsed() > FRESH
+            && let Ok(api) = current.api.sign_in(Account::STAFF).await
+        {
+            *current = Signed { api, since: Instant::now() };
         }
         current.api.clone()
     }

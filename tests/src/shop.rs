@@ -54,6 +54,11 @@ impl Shop {
     pub async fn new_sku(&self, stock: i64, price_pence: i64) -> Result<Sku> {
         static SKUS: AtomicU32 = AtomicU32::new(0);
         let code = format!("E2E-{}", SKUS.fetch_add(1, Ordering::Relaxed));
+        self.new_sku_as(&code, stock, price_pence).await
+    }
+
+    /// The same, under a code that is the same in every run.
+    pub async fn new_sku_as(&self, code: &str, stock: i64, price_pence: i64) -> Result<Sku> {
         let product = json!({
             "name": format!("Thing {code}"),
             "description": "Made for a test.",
@@ -62,8 +67,11 @@ impl Shop {
         });
         let created = self.staff.post("/v1/products", product).send().await?.expect(201)?;
         let text = |value: &Value| value.as_str().map(str::to_owned).context("a product without ids");
-        let sku =
-            Sku { id: text(&created.body["variants"][0]["sku_id"])?, product_id: text(&created.body["id"])?, code };
+        let sku = Sku {
+            id: text(&created.body["variants"][0]["sku_id"])?,
+            product_id: text(&created.body["id"])?,
+            code: code.to_owned(),
+        };
         self.wait_orderable(&sku).await?;
         Ok(sku)
     }

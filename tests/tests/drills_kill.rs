@@ -27,3 +27,8 @@ async fn mixed_on_nats() -> Result<()> {
 async fn apart_on_nats_and_postgres() -> Result<()> {
     survives(Placement::ApartPostgres, 20).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apart_with_two_replicas_of_each_module() -> Result<()> {
+    survives(Placement::ApartReplicas(2), 20).await
+}

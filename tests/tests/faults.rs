@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
 use pangaea_testkit::{Api, Placement, Store, eventually};
-use pangaea_tests::{Shop, ask_to_place, settled};
+use pangaea_tests::{Shop, ask_to_place, buries, settled, spoil_newest};
 
 /// Longer than the pauses between tries to reach a part that was away.
 const RECOVERED_MAX: Duration = Duration::from_secs(90);
@@ -135,15 +135,10 @@ async fn an_undecodable_message_becomes_a_dead_letter() -> Result<()> {
         change.header("if-match", "*").send().await?.expect(200)?;
     }
     shop.store.kill("product")?;
-    spoil_last_message(&shop.store, &spoilt.id)?;
+    spoil_newest(&shop.store, "product", "product.evt.sku_priced.v1", &spoilt.id)?;
     shop.store.broker().start().await?;
     shop.store.restart("product").await?;
-    eventually("order to bury the message", RECOVERED_MAX, async || {
-        let metrics = shop.store.metrics("order").await?;
-        let is_buried = |line: &str| line.starts_with("pangaea_dead_letters{") && line.ends_with(" 1");
-        Ok(metrics.lines().any(is_buried).then_some(()))
-    })
-    .await?;
+    buries(&shop.store, "order").await?;
     eventually("the next message to be read", RECOVERED_MAX, async || {
         let order = shop.confirmed(&sound, 1).await?;
         Ok((order["total"]["amount"] == 250).then_some(()))
@@ -156,21 +151,6 @@ async fn an_undecodable_message_becomes_a_dead_letter() -> Result<()> {
     ensure!(format!("{told:#}").contains("dead"), "{told:#}");
     shop.store.verify_with(&["--allow-dead-letters"]).await?;
     shop.store.stop().await
-}
-
-/// Cuts the newest price of a SKU in product's outbox short. Product must not run.
-fn spoil_last_message(store: &Store, sku_id: &str) -> Result<()> {
-    let script = "import sqlite3, sys\n\
-        database = sqlite3.connect(sys.argv[1])\n\
-        newest = \"SELECT max(position) FROM outbox WHERE subject LIKE '%evt.sku_priced.v1' AND key = ?\"\n\
-        update = f\"UPDATE outbox SET payload = substr(payload, 1, 10) WHERE position = ({newest})\"\n\
-        changed = database.execute(update, [sys.argv[2]]).rowcount\n\
-        database.commit()\n\
-        sys.exit(0 if changed == 1 else f'{changed} rows changed')";
-    let file = store.folder().join("product.db");
-    let output = std::process::Command::new("python3").args(["-c", script, &file, sku_id]).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 /// A trace that begins at a client goes on in the messages between processes.

@@ -23,3 +23,13 @@ async fn apart_on_nats() -> Result<()> {
 async fn mixed_on_nats() -> Result<()> {
     run_all(Placement::Mixed).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apart_on_nats_and_postgres() -> Result<()> {
+    run_all(Placement::ApartPostgres).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apart_with_two_replicas_of_each_module() -> Result<()> {
+    run_all(Placement::ApartReplicas(2)).await
+}

@@ -41,6 +41,12 @@ pub trait Bus: Send + Sync {
         after: Cursor,
     ) -> BoxFuture<'_, Result<Box<dyn LogReader>, BusError>>;
 
+    /// The end of `source`'s log as its owner has it now: where a reader begins that wants nothing of what has been.
+    ///
+    /// # Errors
+    /// [`BusError::UnknownSource`], or those of a [`request`](Bus::request) to the owner.
+    fn end_of<'a>(&'a self, source: &'a str) -> BoxFuture<'a, Result<Cursor, BusError>>;
+
     /// Asks one server of `subject` and waits for its reply. `traceparent` travels as a header.
     ///
     /// # Errors

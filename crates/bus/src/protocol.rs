@@ -18,7 +18,7 @@ const LOG_READ_PAYLOAD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 /// The request that any reader may make of a log's owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LogReadRequest {
-    /// Who reads, so that the owner can keep what this reader has yet to see.
+    /// Who reads, so that the owner can keep what this reader has yet to see; empty for one that only looks.
     pub(crate) reader: String,
     /// What this reader has committed, which may be less than what it has received.
     pub(crate) committed: u64,
@@ -160,6 +160,18 @@ pub(crate) async fn read_dense(log: &dyn LogSource, after: u64, limit: usize) ->
     Ok(rows)
 }
 
+pub(crate) async fn end_of_log(log: &dyn LogSource) -> Result<Cursor, BusError> {
+    let end = *log.end().borrow();
+    if end == 0 {
+        return Ok(Cursor { log_id: log.log_id(), ..Cursor::default() });
+    }
+    let last = log.read(end - 1, 1).await?;
+    last.first().map(|last| Cursor::at(last)).ok_or_else(|| BusError::Source {
+        source_name: log.source().to_owned(),
+        detail: format!("it has no row at its end, {end}"),
+    })
+}
+
 /// Answers a `log_read` request: the owner's side of it.
 pub(crate) async fn answer_log_read(log: &dyn LogSource, payload: &[u8]) -> Result<Bytes, String> {
     let request: LogReadRequest =
@@ -178,7 +190,9 @@ async fn read_for(log: &dyn LogSource, request: &LogReadRequest) -> Result<Vec<W
     let cursor =
         Cursor { log_id: request.log_id.clone(), position: request.position, message_id: request.message_id.clone() };
     check_cursor(log, &cursor).await?;
-    log.reader_at(&request.reader, request.committed);
+    if !request.reader.is_empty() {
+        log.reader_at(&request.reader, request.committed);
+    }
     let rows = read_dense(log, request.position, request.limit.clamp(1, LOG_READ_MESSAGES_MAX)).await?;
     let mut bytes = 0;
     Ok(rows

@@ -149,6 +149,28 @@ async fn an_empty_store_is_filled_while_rows_are_committed() {
     }
 }
 
+/// Without a relay the new stream stays empty, as a large one does for a while: ten steps of a saga get through all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_new_does_not_wait_for_the_refill() {
+    for mut place in servers().await {
+        let log = TestLog::new("order", "log_1");
+        log.append(50);
+        place.host(&log).await;
+        let mut reader = open(place.bus.as_ref(), "payment", "order", Cursor::default()).await;
+        read_committing(reader.as_mut(), 50, 50).await;
+        place.stop_relays();
+        raw(&place).await.1.delete_stream("TEST_ORDER").await.unwrap();
+        let steps = async {
+            for position in 51..=60 {
+                log.append(1);
+                let got = read_committing(reader.as_mut(), 1, 10).await;
+                assert_eq!(positions(&got), [position], "{}", place.name);
+            }
+        };
+        tokio::time::timeout(support::WAIT, steps).await.expect(&place.name);
+    }
+}
+
 /// A network that drops everything, and a server that hangs, close no connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_silent_is_left() {

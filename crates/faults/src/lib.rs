@@ -12,6 +12,8 @@
 //! commit.before=crash            the process dies the first time it comes here
 //! append.after=fail@3            the third time, the step fails
 //! handler.before=hang:3000@2x5   from the second time on, five times, the step waits for 3,000 ms
+//! redeliver:3                    every message is handed on three times
+//! restart_relay:42               the relay starts again, somewhat earlier, at places that the seed decides
 //! ```
 //!
 //! or, within one process and one thread, by a hook: see [`with_hook`], which the simulator uses.
@@ -24,12 +26,21 @@ mod name;
 #[cfg(all(feature = "enabled", debug_assertions))]
 mod on;
 #[cfg(all(feature = "enabled", debug_assertions))]
-pub use on::{HookGuard, Injected, is_active, planted, reach, refuse, unguarded, with_hook};
+mod repetition;
+#[cfg(all(feature = "enabled", debug_assertions))]
+use on::plan;
+#[cfg(all(feature = "enabled", debug_assertions))]
+pub use on::{HookGuard, Injected, PlantGuard, is_active, planted, reach, refuse, unguarded, with_hook, with_plant};
+#[cfg(all(feature = "enabled", debug_assertions))]
+pub use repetition::{deliveries, relay_restart};
 
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
 mod off;
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
-pub use off::{Injected, is_active, planted, reach, refuse, unguarded};
+pub use off::{
+    HookGuard, Injected, PlantGuard, deliveries, is_active, planted, reach, refuse, relay_restart, unguarded,
+    with_hook, with_plant,
+};
 
 pub use name::{Action, Failpoint, Plant};
 

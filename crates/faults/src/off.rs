@@ -1,6 +1,6 @@
 use std::ffi::OsStr;
 
-use crate::{Failpoint, Plant, VARIABLE};
+use crate::{Action, Failpoint, Plant, VARIABLE};
 
 /// What a failpoint fails with: nothing, in this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,32 @@ pub const fn unguarded(_: Plant) -> bool {
 pub const fn is_active() -> bool {
     false
 }
+
+#[inline(always)]
+pub const fn deliveries() -> usize {
+    1
+}
+
+#[inline(always)]
+pub const fn relay_restart(_: u64) -> Option<u64> {
+    None
+}
+
+/// Does nothing in this build: [`is_active`] stays false, which tells.
+#[must_use]
+pub fn with_hook(_: impl Fn(Failpoint) -> Option<Action> + 'static) -> HookGuard {
+    HookGuard(())
+}
+
+/// Does nothing in this build.
+#[must_use]
+pub fn with_plant(_: Plant, _: bool) -> PlantGuard {
+    PlantGuard(())
+}
+
+pub struct HookGuard(());
+
+pub struct PlantGuard(());
 
 /// Refuses the value of `PANGAEA_FAULTS`: this build has no faults.
 ///

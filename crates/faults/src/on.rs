@@ -21,7 +21,11 @@ impl std::error::Error for Injected {}
 
 /// The faults of this process, as its start was told.
 #[derive(Debug, Default)]
-struct Plan {
+pub(crate) struct Plan {
+    /// See [`deliveries`](crate::deliveries).
+    pub(crate) deliveries: Option<usize>,
+    /// See [`relay_restart`](crate::relay_restart).
+    pub(crate) relay_seed: Option<u64>,
     plants: Vec<Plant>,
     guarded: Vec<Plant>,
     points: BTreeMap<Failpoint, Vec<Rule>>,
@@ -42,6 +46,14 @@ type Hook = Rc<dyn Fn(Failpoint) -> Option<Action>>;
 
 thread_local! {
     static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    static PLANTS: RefCell<ThreadPlants> = const { RefCell::new(ThreadPlants { bare: Vec::new(), guarded: Vec::new() }) };
+}
+
+/// The bugs of one thread, beside those of the process.
+#[derive(Clone, Debug)]
+struct ThreadPlants {
+    bare: Vec<Plant>,
+    guarded: Vec<Plant>,
 }
 
 /// Comes to a boundary. A crash ends the process here; in a thread with a hook it is a failure, and the hook's owner acts
@@ -51,7 +63,7 @@ thread_local! {
 /// Where the plan or the hook says so.
 pub async fn reach(point: Failpoint) -> Result<(), Injected> {
     let (action, hooked) = decide(point);
-    if action.is_some() && !hooked {
+    if let (Some(action), false) = (action, hooked) {
         eprintln!("{VARIABLE}: {action:?} at {point}");
     }
     match action {
@@ -76,11 +88,12 @@ fn decide(point: Failpoint) -> (Option<Action>, bool) {
 /// Whether this bug is in.
 pub fn planted(plant: Plant) -> bool {
     plan().is_some_and(|plan| plan.plants.contains(&plant) || plan.guarded.contains(&plant))
+        || PLANTS.with_borrow(|plants| plants.bare.contains(&plant) || plants.guarded.contains(&plant))
 }
 
 /// Whether the guard beneath this bug is taken away.
 pub fn unguarded(plant: Plant) -> bool {
-    plan().is_some_and(|plan| plan.plants.contains(&plant))
+    plan().is_some_and(|plan| plan.plants.contains(&plant)) || PLANTS.with_borrow(|plants| plants.bare.contains(&plant))
 }
 
 /// Whether any fault may happen here: what is one step for speed is then done in its parts.
@@ -113,7 +126,25 @@ impl Drop for HookGuard {
     }
 }
 
-fn plan() -> Option<&'static Plan> {
+/// Until the returned value is dropped, this bug is in for *this thread*; with its guard in place, or taken away.
+#[must_use = "the bug goes when this is dropped"]
+pub fn with_plant(plant: Plant, guarded: bool) -> PlantGuard {
+    PLANTS.with_borrow_mut(|plants| {
+        let before = plants.clone();
+        if guarded { &mut plants.guarded } else { &mut plants.bare }.push(plant);
+        PlantGuard(before)
+    })
+}
+
+pub struct PlantGuard(ThreadPlants);
+
+impl Drop for PlantGuard {
+    fn drop(&mut self) {
+        PLANTS.replace(self.0.clone());
+    }
+}
+
+pub(crate) fn plan() -> Option<&'static Plan> {
     PLAN.get()
 }
 
@@ -127,6 +158,10 @@ impl Plan {
                 plan.plants.push(name.parse()?);
             } else if let Some(name) = word.strip_prefix("guarded:") {
                 plan.guarded.push(name.parse()?);
+            } else if let Some(times) = word.strip_prefix("redeliver:") {
+                plan.deliveries = Some(times.parse().map_err(|_| format!("{times:?} is not a number"))?);
+            } else if let Some(seed) = word.strip_prefix("restart_relay:") {
+                plan.relay_seed = Some(seed.parse().map_err(|_| format!("{seed:?} is not a number"))?);
             } else {
                 let (name, rule) = word.split_once('=').ok_or_else(|| format!("{word:?} names no action"))?;
                 plan.points.entry(name.parse()?).or_default().push(Rule::parse(rule)?);
@@ -180,9 +215,10 @@ mod tests {
     fn reads_what_the_documentation_shows() {
         let plan = Plan::parse(
             "plant:relay_skips_a_row guarded:float_money commit.before=crash append.after=fail@3 \
-             handler.before=hang:3000@2x5",
+             handler.before=hang:3000@2x5 redeliver:3 restart_relay:42",
         )
         .unwrap();
+        assert_eq!((plan.deliveries, plan.relay_seed), (Some(3), Some(42)));
         assert_eq!(plan.plants, [Plant::RelaySkipsARow]);
         assert_eq!(plan.guarded, [Plant::FloatMoney]);
         let actions = |point, times: usize| (0..times).map(|_| plan.at(point)).collect::<Vec<_>>();
@@ -191,7 +227,14 @@ mod tests {
         let hang = Some(Action::Hang { millis: 3000 });
         assert_eq!(actions(Failpoint::HandlerBefore, 7), [None, hang, hang, hang, hang, hang, None]);
         assert_eq!(plan.at(Failpoint::TakeBefore), None);
-        for bad in ["commit.before", "nowhere=crash", "commit.before=explode", "plant:none", "append.after=fail@soon"] {
+        for bad in [
+            "commit.before",
+            "nowhere=crash",
+            "commit.before=explode",
+            "plant:none",
+            "append.after=fail@soon",
+            "redeliver:often",
+        ] {
             assert!(Plan::parse(bad).is_err(), "{bad}");
         }
     }
@@ -204,5 +247,17 @@ mod tests {
         assert_eq!(reach(Failpoint::CommitAfter).await, Err(Injected(Failpoint::CommitAfter)));
         drop(guard);
         assert_eq!(reach(Failpoint::CommitAfter).await, Ok(()));
+    }
+
+    #[test]
+    fn a_plant_of_a_thread_goes_with_its_guard() {
+        let outer = with_plant(Plant::FloatMoney, true);
+        assert!(planted(Plant::FloatMoney) && !unguarded(Plant::FloatMoney));
+        let inner = with_plant(Plant::FloatMoney, false);
+        assert!(unguarded(Plant::FloatMoney) && !planted(Plant::RelaySkipsARow));
+        drop(inner);
+        assert!(!unguarded(Plant::FloatMoney));
+        drop(outer);
+        assert!(!planted(Plant::FloatMoney));
     }
 }

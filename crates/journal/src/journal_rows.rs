@@ -2,7 +2,7 @@
 
 use pangaea_contracts::{Envelope, Timestamp};
 
-use crate::rows::TIMER_LIST;
+use crate::rows::{DEAD_LETTER_LIST, TIMER_LIST};
 use crate::{
     CursorRow, DeadLetterRow, EffectRow, InboxRow, JournalError, Recorded, SecretRow, Statement, TimerRow, Writer,
 };
@@ -88,6 +88,26 @@ impl Writer {
 
     pub fn end_effect(&mut self, id: &str) {
         self.pending.effects.insert(id.to_owned(), None);
+    }
+
+    /// A dead letter as this transaction finds it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn dead_letter(&mut self, id: &str) -> Result<Option<DeadLetterRow>, JournalError> {
+        let select = Statement::new(format!("SELECT {DEAD_LETTER_LIST} FROM dead_letter WHERE id = ?")).bind(id);
+        let rows = self.connection()?.fetch(&select).await;
+        self.note_failure(rows)?.first().map(DeadLetterRow::from_row).transpose()
+    }
+
+    /// The id of the key's dead letter that comes first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn first_dead_letter(&mut self, key: &str) -> Result<Option<String>, JournalError> {
+        let select = Statement::new("SELECT id FROM dead_letter WHERE key = ? ORDER BY position, id LIMIT 1").bind(key);
+        let rows = self.connection()?.fetch(&select).await;
+        self.note_failure(rows)?.first().map(|row| row.get(0)).transpose()
     }
 
     pub fn write_dead_letter(&mut self, row: DeadLetterRow) {

@@ -13,6 +13,7 @@
 mod audit;
 mod candidate;
 mod connection;
+mod contents;
 mod database;
 mod error;
 mod head;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use audit::{DeadLetterCounts, Extent, Extents};
 pub use candidate::Candidate;
+pub use contents::Contents;
 pub use database::{Database, DatabaseOptions, Kind};
 pub use error::JournalError;
 pub use head::Head;
@@ -43,7 +45,8 @@ pub use identity_map::Mark;
 pub use migrate::Migration;
 pub use record::{IntoKey, Record};
 pub use rows::{
-    CursorRow, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow, TimerRow,
+    CursorRow, DeadLetterChoice, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow,
+    TimerRow,
 };
 pub use statement::{Row, Statement};
 pub use value::{Column, ColumnType, Json, Value};

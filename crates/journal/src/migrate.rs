@@ -85,10 +85,10 @@ pub(crate) async fn check_release(
     Err(JournalError::TooOld { module: module.to_owned(), writable_from, ours: ours.to_owned() })
 }
 
-/// `major.minor.patch` as numbers; what is none counts as 0.
+/// `major.minor.patch` as numbers. What is none, as in a test or a build between releases, counts as the newest.
 fn release(version: &str) -> [u64; 3] {
-    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-    std::array::from_fn(|_| parts.next().unwrap_or(0))
+    let parts: Result<Vec<u64>, _> = version.split('.').map(str::parse).collect();
+    parts.ok().and_then(|parts| parts.try_into().ok()).unwrap_or([u64::MAX; 3])
 }
 
 /// A migration and its record are one transaction: a crash between them cannot leave a half-made table.

@@ -6,7 +6,9 @@ use pangaea_contracts::{Envelope, Timestamp};
 
 use crate::head::SELECT_HEAD;
 use crate::rows::{DEAD_LETTER_LIST, EFFECT_LIST, OUTBOX_SELECT, TIMER_LIST, outbox_envelope};
-use crate::{CursorRow, Database, DeadLetterRow, EffectRow, Head, JournalError, Kind, Statement, TimerRow};
+use crate::{
+    CursorRow, Database, DeadLetterChoice, DeadLetterRow, EffectRow, Head, JournalError, Kind, Statement, TimerRow,
+};
 
 impl Database {
     /// The head row as last committed; `None` before a first writer.
@@ -103,13 +105,36 @@ impl Database {
         rows.iter().map(EffectRow::from_row).collect()
     }
 
-    /// Dead letters and what is parked behind them, in the order in which they would be redriven.
+    /// Dead letters and what is parked behind them, in the order in which they would be redriven, at most `limit`.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetterRow>, JournalError> {
-        let sql = format!("SELECT {DEAD_LETTER_LIST} FROM dead_letter ORDER BY position, id LIMIT {limit}");
-        let rows = self.fetch(Statement::new(sql)).await?;
+        self.dead_letters_of(&DeadLetterChoice::default(), limit).await
+    }
+
+    /// The same, of some letters only.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn dead_letters_of(
+        &self,
+        choice: &DeadLetterChoice,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterRow>, JournalError> {
+        let mut select = Statement::new(format!("SELECT {DEAD_LETTER_LIST} FROM dead_letter WHERE 1 = 1"));
+        let wanted =
+            [("AND id = ?", &choice.id), ("AND key = ?", &choice.key), ("AND fingerprint = ?", &choice.fingerprint)];
+        for (clause, value) in wanted {
+            if let Some(value) = value {
+                select = select.and(clause).bind(value.as_str());
+            }
+        }
+        if let Some((position, id)) = &choice.after {
+            let behind = "AND (position > ? OR (position = ? AND id > ?))";
+            select = select.and(behind).bind(*position).bind(*position).bind(id.as_str());
+        }
+        let rows = self.fetch(select.and(&format!("ORDER BY position, id LIMIT {limit}"))).await?;
         rows.iter().map(DeadLetterRow::from_row).collect()
     }
 

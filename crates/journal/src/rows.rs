@@ -88,7 +88,7 @@ pub enum EffectState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterRow {
     pub id: String,
-    /// Orders the dead letters of a key: the end of the inbox when it died.
+    /// Orders the dead letters: one that died later stands higher.
     pub position: u64,
     pub state: DeadLetterState,
     pub subject: String,
@@ -100,6 +100,16 @@ pub struct DeadLetterRow {
     pub fingerprint: String,
     pub attempts: u32,
     pub died_at: Timestamp,
+}
+
+/// Which dead letters are looked for; what is `None` chooses nothing out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterChoice {
+    pub id: Option<String>,
+    pub key: Option<String>,
+    pub fingerprint: Option<String>,
+    /// Only those behind this position and id: the last of the page before.
+    pub after: Option<(u64, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

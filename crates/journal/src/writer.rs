@@ -89,8 +89,13 @@ impl Writer {
         if self.in_transaction {
             self.rollback().await?;
         }
-        let note = Statement::new("UPDATE head SET clean_stop = 1 WHERE epoch = ?").bind(self.head.epoch);
-        let written = self.connection()?.execute_all(&[note]).await;
+        let epoch = self.head.epoch;
+        // A process that ends well was killed by no input; without this, the notes on inputs that are handled by a later
+        // process, which takes no such notes after a clean stop, would stay for ever.
+        let forget =
+            Statement::new("DELETE FROM attempt WHERE EXISTS (SELECT 1 FROM head WHERE epoch = ?)").bind(epoch);
+        let note = Statement::new("UPDATE head SET clean_stop = 1 WHERE epoch = ?").bind(epoch);
+        let written = self.connection()?.execute_all(&[forget, note]).await;
         if self.database.kind() == Kind::Postgres && written.is_ok() {
             // The server notices a closed connection a little later; the next leader need not wait for that.
             self.connection()?.raw("SELECT pg_advisory_unlock_all()").await?;

@@ -1,3 +1,5 @@
+mod reader;
+
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -10,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use self::reader::{Reader, Reading, Start};
 use crate::http::Edge;
 use crate::{Answer, Cx, Effect, ErasedPerformer, Failure, Input, Performed, Performer, Problem};
 
@@ -38,6 +41,7 @@ pub struct Definition {
     name: &'static str,
     migrations: Vec<Migration>,
     handlers: BTreeMap<&'static str, Registered>,
+    readers: BTreeMap<&'static str, Reader>,
     says: BTreeSet<&'static str>,
     performers: BTreeMap<&'static str, ErasedPerformer>,
     servers: BTreeMap<&'static str, Serve>,
@@ -49,6 +53,8 @@ pub struct Definition {
 #[derive(Clone)]
 pub struct Registered {
     pub subject: &'static str,
+    /// Of what is read from a log: the reader of its own, where it has one.
+    pub(crate) reader: Option<&'static str>,
     pub(crate) run: Run,
     pub(crate) wants: Option<Wants>,
 }
@@ -96,6 +102,7 @@ impl Definition {
             name,
             migrations: vec![crate::settings::MIGRATION],
             handlers: BTreeMap::new(),
+            readers: BTreeMap::new(),
             says: BTreeSet::new(),
             performers: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -145,6 +152,18 @@ impl Definition {
     pub fn on<M: Message>(mut self, handler: impl for<'a> Handler<'a, M, ()>) -> Self {
         self.expect::<M>(&[Kind::Event, Kind::Command], false);
         self.register_plain::<M, M>(handler)
+    }
+
+    /// As [`on`](Definition::on), read by a reader of its own: for a subject that a later release consumes of a source which
+    /// the module reads already.
+    #[must_use]
+    pub fn on_from<M: Message>(mut self, reader: Reader, handler: impl for<'a> Handler<'a, M, ()>) -> Self {
+        self.faults.extend(reader.fault(self.name, self.readers.insert(reader.name, reader)));
+        self = self.on::<M>(handler);
+        if let Some(registered) = self.handlers.get_mut(M::SUBJECT) {
+            registered.reader = Some(reader.name);
+        }
+        self
     }
 
     /// A timer of this module that has come due.
@@ -235,7 +254,11 @@ impl Definition {
     }
 
     fn register<M: Message>(mut self, run: Run) -> Self {
-        if self.handlers.insert(M::SUBJECT, Registered { subject: M::SUBJECT, run, wants: None }).is_some() {
+        if self
+            .handlers
+            .insert(M::SUBJECT, Registered { subject: M::SUBJECT, reader: None, run, wants: None })
+            .is_some()
+        {
             self.faults.push(format!("{} has two handlers", M::SUBJECT));
         }
         self
@@ -304,6 +327,31 @@ impl Definition {
             }
         }
         sources
+    }
+
+    /// What each reader of this module reads of each source, every subject of [`consumed`](Definition::consumed) once.
+    pub fn readings(&self) -> Vec<Reading> {
+        let mut readings: BTreeMap<(String, String), Reading> = BTreeMap::new();
+        for (source, subjects) in self.consumed() {
+            for subject in subjects {
+                let reader = self.reader_of(subject);
+                let start = self.handlers.get(subject).and_then(|handler| self.readers.get(handler.reader?));
+                let reading = Reading {
+                    reader: reader.clone(),
+                    source: source.clone(),
+                    start: start.map_or(Start::History, |reader| reader.start),
+                    subjects: BTreeSet::new(),
+                };
+                readings.entry((reader, source.clone())).or_insert(reading).subjects.insert(subject);
+            }
+        }
+        readings.into_values().collect()
+    }
+
+    /// The reader of a subject, by the name that its cursors have.
+    pub fn reader_of(&self, subject: &str) -> String {
+        let own = self.handlers.get(subject).and_then(|handler| handler.reader);
+        own.map_or_else(|| self.name.to_owned(), |own| reader::full_name(self.name, own))
     }
 
     /// Every subject this module handles.

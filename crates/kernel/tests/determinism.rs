@@ -98,8 +98,8 @@ async fn executor() -> Executor {
     let database = Database::open("payment", &options).await.unwrap();
     let definition = Arc::new(definition());
     assert_eq!(definition.faults(), &[] as &[String]);
-    let writer = database.writer(definition.all_migrations(), "test").await.unwrap();
-    Executor::new(writer, definition, "test").await.unwrap()
+    let writer = database.writer(definition.all_migrations(), "0.1.0").await.unwrap();
+    Executor::new(writer, definition, "0.1.0").await.unwrap()
 }
 
 fn order(number: u64) -> OrderId {
@@ -263,8 +263,8 @@ async fn reopened(file: &std::path::Path) -> Executor {
     let options = DatabaseOptions { url, read_connections_max: 2, synchronous_full: false };
     let database = Database::open("payment", &options).await.unwrap();
     let definition = Arc::new(definition());
-    let writer = database.writer(definition.all_migrations(), "test").await.unwrap();
-    Executor::new(writer, definition, "test").await.unwrap()
+    let writer = database.writer(definition.all_migrations(), "0.1.0").await.unwrap();
+    Executor::new(writer, definition, "0.1.0").await.unwrap()
 }
 
 fn folder(name: &str) -> std::path::PathBuf {
@@ -299,7 +299,7 @@ async fn an_input_that_kills_the_process_is_found() {
             synchronous_full: false,
         };
         let database = Database::open("payment", &options).await.unwrap();
-        let mut writer = database.writer(definition().all_migrations(), "test").await.unwrap();
+        let mut writer = database.writer(definition().all_migrations(), "0.1.0").await.unwrap();
         // As far as a process gets that dies while the handler runs.
         writer.record_attempt("msg_0001").await.unwrap();
     }

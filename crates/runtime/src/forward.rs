@@ -8,7 +8,7 @@ use pangaea_bus::{Bus, BusError, RequestHandler, ServiceHandle, ServiceSpec};
 use pangaea_contracts::{Kind, Subject};
 use pangaea_journal::SecretRow;
 use pangaea_kernel::http::{CommandFuture, Commands};
-use pangaea_kernel::{Answer, Done, Input, Problem, ProblemKind, Work};
+use pangaea_kernel::{Answer, Done, Input, LetterOutcome, Problem, ProblemKind, Work};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,6 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const TRY_TIMEOUT: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(50);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a dead letter may take: its handler runs alone, and the writer waits for a database that is away.
+const LETTER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a module is led. Cheap to clone; the clones share what they know.
 #[derive(Clone)]
@@ -59,7 +61,16 @@ enum Missed {
 #[serde(untagged)]
 enum Carried {
     WithSecrets { command: Input, secrets: Vec<SecretRow> },
+    Letter(LetterRequest),
     Plain(Input),
+}
+
+/// What an operator wants done to a dead letter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LetterRequest {
+    Redrive { letter_id: String },
+    Abandon { letter_id: String },
 }
 
 // === impl Way ===
@@ -117,6 +128,63 @@ impl Way {
         let reply = bus.request(&leader_subject(module, epoch), Bytes::new(), None, PING_TIMEOUT).await;
         reply.map(drop).map_err(|error| format!("the leader cannot be reached: {error}"))
     }
+}
+
+// === impl Way: letters ===
+
+impl Way {
+    /// Has the leader redrive or abandon a letter. It is not sent again: an operator sees that there was no answer, and
+    /// what has been done is not done twice.
+    ///
+    /// # Errors
+    /// A problem when the leader cannot be reached, or does not answer.
+    pub(crate) async fn deal_with(
+        &self,
+        module: &str,
+        bus: &dyn Bus,
+        letter: LetterRequest,
+    ) -> Result<LetterOutcome, Problem> {
+        let unknown = || {
+            let detail = "the leader did not answer; ask again, what has been done is not done twice";
+            Problem::new(ProblemKind::OutcomeUnknown, detail).with_retry_after(1)
+        };
+        let leads = self.0.borrow().clone();
+        let epoch = match leads {
+            Leads::Nowhere => return Err(nobody_leads(module)),
+            Leads::Here(queue) => {
+                let dealt = tokio::time::timeout(LETTER_TIMEOUT, deal_here(&queue, letter)).await;
+                return dealt.ok().flatten().ok_or_else(unknown);
+            }
+            Leads::There { epoch } => epoch,
+        };
+        let payload = serde_json::to_vec(&Carried::Letter(letter)).map_err(|_| unknown())?;
+        match bus.request(&leader_subject(module, epoch), payload.into(), None, LETTER_TIMEOUT).await {
+            Ok(reply) => serde_json::from_slice(&reply).map_err(|_| unknown()),
+            Err(BusError::NoResponders(_)) => {
+                let detail = format!(
+                    "the leader of {module} does not answer this process; it may be of a release that cannot redrive"
+                );
+                Err(Problem::new(ProblemKind::Unavailable, detail).with_retry_after(1))
+            }
+            Err(_) => Err(unknown()),
+        }
+    }
+}
+
+/// A letter goes the way of the results of effects: it was accepted long ago, so a full lane of commands does not refuse it.
+async fn deal_here(queue: &Queue, letter: LetterRequest) -> Option<LetterOutcome> {
+    let work = match letter {
+        LetterRequest::Redrive { letter_id } => Work::Redrive { letter_id },
+        LetterRequest::Abandon { letter_id } => Work::Abandon { letter_id },
+    };
+    match queue.result(work).await.ok()?.into_iter().next() {
+        Some(Done::Letter(outcome)) => Some(outcome),
+        _ => None,
+    }
+}
+
+pub(crate) fn nobody_leads(module: &str) -> Problem {
+    Problem::new(ProblemKind::Unavailable, format!("no replica leads {module} at the moment")).with_retry_after(1)
 }
 
 fn leader_subject(module: &str, epoch: i64) -> String {
@@ -233,13 +301,6 @@ impl Carried {
         }
         Self::WithSecrets { command: command.clone(), secrets: command.secrets.clone() }
     }
-
-    fn into_input(self) -> Input {
-        match self {
-            Self::Plain(command) => command,
-            Self::WithSecrets { command, secrets } => Input { secrets, ..command },
-        }
-    }
 }
 
 /// Serves a module's commands to whoever may publish there: to its other replicas by a subject that names the epoch, to all
@@ -258,7 +319,14 @@ pub(crate) async fn serve_leader(member: &Member, epoch: i64, queue: Queue) -> R
             }
             let carried: Carried =
                 serde_json::from_slice(&request.payload).map_err(|error| format!("not an input: {error}"))?;
-            let input = carried.into_input();
+            let input = match carried {
+                Carried::Letter(letter) => {
+                    let outcome = deal_here(&queue, letter).await.ok_or("this replica no longer leads")?;
+                    return serde_json::to_vec(&outcome).map(Bytes::from).map_err(|error| error.to_string());
+                }
+                Carried::Plain(command) => command,
+                Carried::WithSecrets { command, secrets } => Input { secrets, ..command },
+            };
             if (input.subject != request.subject && request.subject != own) || !input.is_command() {
                 return Err(format!("{} is not a command for {}", input.subject, request.subject));
             }

@@ -23,6 +23,7 @@ mod election;
 mod forward;
 mod host;
 mod http;
+mod letters;
 mod module_host;
 mod module_log;
 mod queue;

@@ -6,7 +6,7 @@ use pangaea_bus::{Bus, BusError, RequestHandler, ServiceHandle, ServiceSpec};
 use pangaea_journal::{Database, DatabaseOptions, JournalError};
 use pangaea_kernel::auth::TokenVerifier;
 use pangaea_kernel::http::{Edge, EdgeParts};
-use pangaea_kernel::{Clock, Definition, Module};
+use pangaea_kernel::{Clock, Definition, LetterOutcome, Module, Problem};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::CODE_VERSION;
 use crate::config::Config;
 use crate::election::Election;
-use crate::forward::{Forward, Way};
+use crate::forward::{Forward, LetterRequest, Way, nobody_leads};
 use crate::term::{Term, TermError};
 use crate::ways::ask_for_key;
 use crate::writer::Changes;
@@ -234,6 +234,22 @@ impl ModuleHandle {
             return Ok(());
         }
         self.way.ping(self.module, &*self.bus).await
+    }
+
+    /// Whether anybody leads who could redrive or abandon letters.
+    ///
+    /// # Errors
+    /// A problem when nobody does at the moment.
+    pub(crate) fn takes_letters(&self) -> Result<(), Problem> {
+        if self.way.is_led() { Ok(()) } else { Err(nobody_leads(self.module)) }
+    }
+
+    /// Has the leader deal with a letter, wherever it leads.
+    ///
+    /// # Errors
+    /// A problem when the leader cannot be reached, or does not answer.
+    pub(crate) async fn deal_with(&self, letter: LetterRequest) -> Result<LetterOutcome, Problem> {
+        self.way.deal_with(self.module, &*self.bus, letter).await
     }
 
     pub fn leads(&self) -> bool {

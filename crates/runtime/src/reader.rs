@@ -1,10 +1,9 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_bus::{Bus, BusError, Cursor, LogBatch, LogReader};
-use pangaea_faults::{Failpoint, Injected, Plant, planted, reach};
-use pangaea_kernel::{Done, Input, Work};
+use pangaea_faults::{Failpoint, Injected, Plant, deliveries, planted, reach};
+use pangaea_kernel::{Done, Input, Reading, Start, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::queue::{Queue, QueueError};
@@ -17,14 +16,13 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// Short, because what a broker that is back has to give should find its reader there.
 const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
-/// Reads one source's log for one module and hands it to the module's writer, one batch at a time.
+/// Reads one source's log for one reader of a module and hands it to the module's writer, one batch at a time.
 pub(crate) struct ReaderTask {
     pub(crate) module: &'static str,
-    pub(crate) source: String,
-    pub(crate) subjects: BTreeSet<&'static str>,
+    pub(crate) reading: Reading,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) queue: Queue,
-    /// What the module has committed of this source.
+    /// What the reader has committed of this source.
     pub(crate) cursor: Cursor,
     pub(crate) shutdown: CancellationToken,
 }
@@ -64,7 +62,7 @@ impl ReaderTask {
                 Interrupted::Stopped => return Ok(()),
                 Interrupted::Reset(expected) => {
                     let found = self.cursor.log_id.clone();
-                    return Err(BusError::LogReset { source_name: self.source, expected, found });
+                    return Err(BusError::LogReset { source_name: self.reading.source, expected, found });
                 }
                 Interrupted::Bus(error) if !error.is_transient() && !matches!(error, BusError::UnknownSource(_)) => {
                     return Err(error);
@@ -72,11 +70,11 @@ impl ReaderTask {
                 Interrupted::Bus(error) => {
                     // Said once for an outage, however often it is tried again.
                     if told.replace(error.code()) != Some(error.code()) {
-                        tracing::warn!(module = self.module, source = %self.source, %error, "a log cannot be read now; trying again");
+                        tracing::warn!(module = self.module, reader = %self.reading.reader, source = %self.reading.source, %error, "a log cannot be read now; trying again");
                     }
                 }
                 Interrupted::Gap(position) => {
-                    tracing::warn!(module = self.module, source = %self.source, position, "reading again from the cursor");
+                    tracing::warn!(module = self.module, reader = %self.reading.reader, source = %self.reading.source, position, "reading again from the cursor");
                     self.cursor = Cursor { position, message_id: String::new(), ..self.cursor };
                 }
             }
@@ -88,7 +86,10 @@ impl ReaderTask {
 
     /// Reads on until something interrupts it, and notes whether anything was committed.
     async fn read(&mut self, progressed: &mut bool) -> Interrupted {
-        let opened = self.bus.open_reader(self.module, &self.source, self.cursor.clone()).await;
+        if let Err(interrupted) = self.begin().await {
+            return interrupted;
+        }
+        let opened = self.bus.open_reader(&self.reading.reader, &self.reading.source, self.cursor.clone()).await;
         let mut reader = match opened {
             Ok(reader) => reader,
             Err(error) => return Interrupted::Bus(error),
@@ -118,12 +119,32 @@ impl ReaderTask {
         }
     }
 
+    /// A reader that begins now and has never been opened takes the log's end for its cursor, in a commit of its own.
+    async fn begin(&mut self) -> Result<(), Interrupted> {
+        if self.reading.start == Start::History || !self.cursor.log_id.is_empty() {
+            return Ok(());
+        }
+        let end = self.bus.end_of(&self.reading.source).await.map_err(Interrupted::Bus)?;
+        let work = Work::Advance {
+            reader: self.reading.reader.clone(),
+            source: self.reading.source.clone(),
+            log_id: end.log_id.clone(),
+            after: 0,
+            position: end.position,
+            message_id: end.message_id.clone(),
+        };
+        self.hand_over(vec![work]).await?;
+        tracing::info!(reader = %self.reading.reader, source = %self.reading.source, position = end.position, "begins now");
+        self.cursor = end;
+        Ok(())
+    }
+
     /// What the writer has to do for a batch, or, without one, to catch up over what was skipped.
     fn work(&self, batch: Option<&LogBatch>, seen: &mut Cursor) -> Vec<Work> {
         let mut work = Vec::new();
         let mut after = self.cursor.position;
         for envelope in batch.into_iter().flat_map(|batch| &batch.messages) {
-            if self.subjects.contains(envelope.subject.as_str()) {
+            if self.reading.subjects.contains(envelope.subject.as_str()) {
                 work.push(Work::Input(Input::from_envelope(envelope, after)));
                 after = envelope.position;
             }
@@ -133,7 +154,8 @@ impl ReaderTask {
         let worth_it = skipped > 0 && (!work.is_empty() || batch.is_none() || skipped > SKIPPED_MAX);
         if worth_it {
             work.push(Work::Advance {
-                source: self.source.clone(),
+                reader: self.reading.reader.clone(),
+                source: self.reading.source.clone(),
                 log_id: seen.log_id.clone(),
                 after,
                 position: seen.position,
@@ -143,10 +165,8 @@ impl ReaderTask {
         work
     }
 
-    async fn commit(&mut self, work: Vec<Work>, seen: &Cursor, reader: &mut dyn LogReader) -> Result<(), Interrupted> {
-        if planted(Plant::AckBeforeCommit) {
-            let _ = reader.committed(seen.position).await;
-        }
+    /// Gives work to the writer and waits for its commit.
+    async fn hand_over(&self, work: Vec<Work>) -> Result<(), Interrupted> {
         let done = match self.queue.delivery(work).await {
             Ok(done) => done,
             Err(QueueError::Stopped | QueueError::Full) => return Err(Interrupted::Stopped),
@@ -158,6 +178,20 @@ impl ReaderTask {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    async fn commit(&mut self, work: Vec<Work>, seen: &Cursor, reader: &mut dyn LogReader) -> Result<(), Interrupted> {
+        if planted(Plant::AckBeforeCommit) {
+            let _ = reader.committed(seen.position).await;
+        }
+        let again = deliveries() - 1;
+        if again > 0 {
+            // A fault: each message several times in one batch, and once more in the next.
+            let repeated = work.iter().flat_map(|one| std::iter::repeat_n(one.clone(), again));
+            self.hand_over(repeated.collect()).await?;
+        }
+        self.hand_over(work).await?;
         self.cursor = seen.clone();
         let acknowledged = async {
             reach(Failpoint::AckBefore).await.map_err(injected)?;
@@ -166,7 +200,7 @@ impl ReaderTask {
         };
         // The broker's state is a convenience: the next acknowledgement makes up for a lost one.
         if let Err(error) = acknowledged.await {
-            tracing::debug!(module = self.module, source = %self.source, %error, "an acknowledgement was not sent");
+            tracing::debug!(module = self.module, reader = %self.reading.reader, source = %self.reading.source, %error, "an acknowledgement was not sent");
         }
         Ok(())
     }

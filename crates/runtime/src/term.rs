@@ -7,7 +7,7 @@ use std::time::Duration;
 use pangaea_bus::{BusError, Cursor, ServiceHandle};
 use pangaea_contracts::{Actor, digest_text};
 use pangaea_journal::{JournalError, Kind, Writer};
-use pangaea_kernel::{Executor, ExecutorError, Input, InputKind, SettingsRow, Work, settings_subject};
+use pangaea_kernel::{Executor, ExecutorError, Input, InputKind, Reading, SettingsRow, Work, settings_subject};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +22,9 @@ use crate::writer::WriterTask;
 
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(1);
 const RELAY_WAIT: Duration = Duration::from_secs(2);
+const HEAD_LOOKS_MAX: u32 = 20;
+const HEAD_LOOK_WAIT: Duration = Duration::from_secs(2);
+const HEAD_LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// The tasks of a leader, and the way to stop them.
 pub(crate) struct Term {
@@ -29,6 +32,14 @@ pub(crate) struct Term {
     log: Arc<ModuleLog>,
     queue: Queue,
     tasks: Tasks,
+    end: End,
+}
+
+/// Who is told that a term ends by itself, and why. Cheap to clone.
+#[derive(Clone)]
+struct End {
+    member: Arc<Member>,
+    epoch: i64,
     /// Another leads, or this one's session is over.
     lost: CancellationToken,
     /// A part has ended that must not: an error that an operator has to see, or a panic.
@@ -85,19 +96,20 @@ impl Term {
         let log =
             Arc::new(ModuleLog::new(database.clone(), head.log_id.clone(), head.outbox_end, config.bus.ring_rows));
         let (queue, lanes) = Queue::new(config.writer.queue_max, config.writer.batch_max);
-        let (tasks, lost, failed) = (Tasks::default(), CancellationToken::new(), CancellationToken::new());
+        let (lost, failed) = (CancellationToken::new(), CancellationToken::new());
+        let (tasks, end) = (Tasks::default(), End { member: member.clone(), epoch: head.epoch, lost, failed });
         let inbox = EffectInbox::default();
         let inherited: HashSet<String> = executor.effects().map(|row| row.id.clone()).collect();
         inbox.push(executor.effects().cloned().collect());
-        let cursors = definition.consumed().into_keys().map(|source| {
-            let cursor = executor.cursor(&source).map(|row| Cursor {
+        let readings = definition.readings().into_iter().map(|reading| {
+            let cursor = executor.cursor_of(&reading.reader, &reading.source).map(|row| Cursor {
                 log_id: row.log_id.clone(),
                 position: row.position,
                 message_id: row.message_id.clone(),
             });
-            (source, cursor.unwrap_or_default())
+            (reading, cursor.unwrap_or_default())
         });
-        let cursors = cursors.collect();
+        let readings = readings.collect();
         let effects = EffectsTask {
             module: name,
             definition: definition.clone(),
@@ -119,18 +131,18 @@ impl Term {
             swept: None,
             drain: tasks.stop_writing.clone(),
         };
-        let mut term = Self { member: member.clone(), log, queue, tasks, lost, failed };
+        let mut term = Self { member: member.clone(), log, queue, tasks, end };
         term.spawn_writer(writer);
         term.spawn_effects(effects);
         member.way.leads_here(term.queue.clone());
-        if let Err(error) = term.open(head.epoch, cursors).await {
+        if let Err(error) = term.open(head.epoch, readings).await {
             term.abandon().await;
             return Err(error);
         }
         Ok(term)
     }
 
-    async fn open(&mut self, epoch: i64, cursors: Vec<(String, Cursor)>) -> Result<(), TermError> {
+    async fn open(&mut self, epoch: i64, readings: Vec<(Reading, Cursor)>) -> Result<(), TermError> {
         let member = self.member.clone();
         self.admit_settings().await;
         for command in member.module.seed() {
@@ -146,30 +158,29 @@ impl Term {
         member.bus.attach(self.log.clone()).await?;
         self.spawn_relay();
         self.tasks.service = Some(crate::forward::serve_leader(&member, epoch, self.queue.clone()).await?);
-        self.spawn_readers(cursors);
+        self.spawn_readers(readings);
         member.module.start(member.edge.clone()).await.map_err(TermError::Module)
     }
 
     /// Every task holds a guard that ends the process when the task ends by itself, by an error or a panic: a part that is
     /// silently gone would leave a process that looks ready.
     fn spawn_writer(&self, writer: WriterTask) {
-        let (guard, lost) = (self.failed.clone().drop_guard(), self.lost.clone());
-        let (module, shared) = (self.member.name(), self.member.database.kind() == Kind::Postgres);
+        let (guard, end) = (self.end.failed.clone().drop_guard(), self.end.clone());
         self.tasks.writer.spawn(async move {
             let Err(error) = writer.run().await else { return drop(guard.disarm()) };
             let (ExecutorError::Fatal(reason) | ExecutorError::Transient(reason)) = &error;
-            if shared && (matches!(reason, JournalError::Superseded { .. }) || reason.is_transient()) {
-                tracing::warn!(module, %error, "this replica no longer leads");
-                lost.cancel();
+            let passes = matches!(reason, JournalError::Superseded { .. }) || reason.is_transient();
+            if passes && end.member.database.kind() == Kind::Postgres {
+                end.lose(&error);
                 drop(guard.disarm());
             } else {
-                tracing::error!(module, %error, "the writer has stopped");
+                tracing::error!(module = end.member.name(), %error, "the writer has stopped");
             }
         });
     }
 
     fn spawn_effects(&self, effects: EffectsTask) {
-        let guard = self.failed.clone().drop_guard();
+        let guard = self.end.failed.clone().drop_guard();
         self.tasks.effects.spawn(async move {
             effects.run().await;
             guard.disarm();
@@ -178,31 +189,35 @@ impl Term {
 
     fn spawn_relay(&mut self) {
         let Some(relay) = self.member.bus.relay(self.log.clone()) else { return };
-        let (shutdown, guard) = (self.tasks.stop_relay.clone(), self.failed.clone().drop_guard());
+        let (shutdown, end) = (self.tasks.stop_relay.clone(), self.end.clone());
+        let guard = end.failed.clone().drop_guard();
         let relayed = watch::Sender::new(0);
         self.tasks.relayed = Some(relayed.subscribe());
         let module = self.member.name();
         self.tasks.relay.spawn(async move {
             match crate::relay::run(module, relay, relayed, shutdown).await {
                 Ok(()) => drop(guard.disarm()),
+                Err(error) if end.is_over().await => {
+                    end.lose(&error);
+                    drop(guard.disarm());
+                }
                 Err(error) => tracing::error!(module, %error, "the relay has stopped"),
             }
         });
     }
 
-    fn spawn_readers(&self, cursors: Vec<(String, Cursor)>) {
-        let mut subjects = self.member.definition.consumed();
-        for (source, cursor) in cursors {
+    fn spawn_readers(&self, readings: Vec<(Reading, Cursor)>) {
+        for (reading, cursor) in readings {
             let reader = ReaderTask {
                 module: self.member.name(),
-                subjects: subjects.remove(&source).unwrap_or_default(),
-                source,
+                reading,
                 bus: self.member.bus.clone(),
                 queue: self.queue.clone(),
                 cursor,
                 shutdown: self.tasks.stop_reading.clone(),
             };
-            let (module, guard) = (self.member.name(), self.failed.clone().drop_guard());
+            let (module, end) = (self.member.name(), self.end.clone());
+            let guard = end.failed.clone().drop_guard();
             let (may_read, stop) = (self.member.may_read.clone(), self.tasks.stop_reading.clone());
             self.tasks.readers.spawn(async move {
                 tokio::select! {
@@ -211,6 +226,10 @@ impl Term {
                 }
                 match reader.run().await {
                     Ok(()) => drop(guard.disarm()),
+                    Err(error) if end.is_over().await => {
+                        end.lose(&error);
+                        drop(guard.disarm());
+                    }
                     Err(error) => tracing::error!(module, %error, "a log cannot be read any further"),
                 }
             });
@@ -255,8 +274,8 @@ impl Term {
     /// Waits until the term ends by itself.
     pub(crate) async fn ended(&self) -> Ended {
         tokio::select! {
-            () = self.lost.cancelled() => Ended::Lost,
-            () = self.failed.cancelled() => Ended::Failed,
+            () = self.end.lost.cancelled() => Ended::Lost,
+            () = self.end.failed.cancelled() => Ended::Failed,
         }
     }
 
@@ -313,6 +332,27 @@ impl Term {
         self.tasks.stop_relay.cancel();
         stopped(&self.tasks.relay).await;
         self.member.bus.detach(self.member.name());
+    }
+}
+
+// === impl End ===
+
+impl End {
+    fn lose(&self, error: &dyn std::fmt::Display) {
+        tracing::warn!(module = self.member.name(), %error, "this replica no longer leads");
+        self.lost.cancel();
+    }
+
+    /// Whether another replica has led since. To a leader that stood still for a while the world looks wrong before its
+    /// writer finds out: the stream holds what its own outbox did not yet hold then.
+    async fn is_over(&self) -> bool {
+        for _ in 0..HEAD_LOOKS_MAX {
+            match tokio::time::timeout(HEAD_LOOK_WAIT, self.member.database.head()).await {
+                Ok(Ok(head)) => return head.is_some_and(|head| head.epoch != self.epoch),
+                Ok(Err(_)) | Err(_) => tokio::time::sleep(HEAD_LOOK_PAUSE).await,
+            }
+        }
+        false
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pangaea_contracts::{Kind, Subject};
-use pangaea_kernel::Definition;
+use pangaea_kernel::{Definition, Reading};
 use serde::Serialize;
 
 /// The modules of a catalogue and the subjects between them. Everything in it is sorted, so that it prints the same for the
@@ -34,10 +34,12 @@ pub struct ModuleNode {
     pub performs: BTreeSet<String>,
 }
 
-/// What one module reads from another's log.
+/// What one reader of a module reads from another's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Edge {
     pub source: String,
+    pub module: String,
+    /// The name of its cursor and of its consumer: the module's own, but for readers that were added later.
     pub reader: String,
     pub subjects: BTreeSet<String>,
 }
@@ -49,16 +51,7 @@ impl Topology {
     pub fn from_definitions(definitions: &[Arc<Definition>]) -> Self {
         let mut modules: Vec<ModuleNode> = definitions.iter().map(|definition| ModuleNode::of(definition)).collect();
         modules.sort_by(|left, right| left.name.cmp(&right.name));
-        let mut edges: Vec<Edge> = modules
-            .iter()
-            .flat_map(|module| {
-                module.consumes.iter().map(|(source, subjects)| Edge {
-                    source: source.clone(),
-                    reader: module.name.clone(),
-                    subjects: subjects.clone(),
-                })
-            })
-            .collect();
+        let mut edges: Vec<Edge> = definitions.iter().flat_map(|definition| Edge::of(definition)).collect();
         edges.sort_by(|left, right| (&left.source, &left.reader).cmp(&(&right.source, &right.reader)));
         Self { modules, edges }
     }
@@ -67,7 +60,17 @@ impl Topology {
     /// said and handled nowhere is looked for in the whole catalogue.
     pub fn faults(&self, hosted: &[&str], memory_bus: bool) -> Vec<String> {
         let mut faults = Vec::new();
-        for Edge { source, reader, subjects } in &self.edges {
+        for pair in self
+            .edges
+            .windows(2)
+            .filter(|pair| (&pair[0].source, &pair[0].reader) == (&pair[1].source, &pair[1].reader))
+        {
+            faults.push(format!(
+                "{} and {} would both read {} as {}",
+                pair[0].module, pair[1].module, pair[0].source, pair[0].reader
+            ));
+        }
+        for Edge { source, module: reader, subjects, .. } in &self.edges {
             let spoken = self.module(source);
             for subject in subjects.iter().filter(|subject| !spoken.is_some_and(|module| module.says(subject))) {
                 faults.push(format!("{reader} consumes {subject}, which no module says"));
@@ -95,7 +98,7 @@ impl Topology {
         for ModuleNode { name, .. } in &self.modules {
             let _ = writeln!(text, "    {name}[{name}]");
         }
-        for Edge { source, reader, subjects } in &self.edges {
+        for Edge { source, module: reader, subjects, .. } in &self.edges {
             let _ = writeln!(text, "    {source} -->|\"{}\"| {reader}", join(subjects, "<br/>"));
         }
         text
@@ -107,7 +110,7 @@ impl Topology {
         for ModuleNode { name, .. } in &self.modules {
             let _ = writeln!(text, "    \"{name}\";");
         }
-        for Edge { source, reader, subjects } in &self.edges {
+        for Edge { source, module: reader, subjects, .. } in &self.edges {
             let _ = writeln!(text, "    \"{source}\" -> \"{reader}\" [label=\"{}\"];", join(subjects, "\\n"));
         }
         text.push_str("}\n");
@@ -133,6 +136,20 @@ impl Topology {
 
 fn join(subjects: &BTreeSet<String>, separator: &str) -> String {
     subjects.iter().map(String::as_str).collect::<Vec<_>>().join(separator)
+}
+
+// === impl Edge ===
+
+impl Edge {
+    fn of(definition: &Definition) -> Vec<Self> {
+        let edge = |reading: Reading| Self {
+            source: reading.source,
+            module: definition.name().to_owned(),
+            reader: reading.reader,
+            subjects: reading.subjects.into_iter().map(str::to_owned).collect(),
+        };
+        definition.readings().into_iter().map(edge).collect()
+    }
 }
 
 // === impl ModuleNode ===

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use pangaea_faults::{Failpoint, reach};
 use pangaea_journal::Kind;
-use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, Work};
+use pangaea_kernel::{BatchResult, Clock, Done, Executor, ExecutorError, LetterOutcome, Work};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -160,8 +160,9 @@ impl WriterTask {
         metrics::gauge!("pangaea_outbox_end", "module" => module).set(head.outbox_end as f64);
         metrics::gauge!("pangaea_dead_letters", "module" => module).set(f64::from(self.executor.dead_letters()));
         for cursor in self.executor.cursors() {
-            let position = cursor.position as f64;
-            metrics::gauge!("pangaea_cursor", "module" => module, "source" => cursor.source.clone()).set(position);
+            let (reader, source) = (cursor.reader.clone(), cursor.source.clone());
+            let gauge = metrics::gauge!("pangaea_cursor", "module" => module, "reader" => reader, "source" => source);
+            gauge.set(cursor.position as f64);
         }
     }
 }
@@ -196,9 +197,9 @@ fn count_done(done: &[Done]) -> [(&'static str, u64); 4] {
     for one in done {
         let index = match one {
             Done::Answered(_) => 0,
-            Done::Handled | Done::Tried(_) => 1,
-            Done::Duplicate | Done::Gap { .. } | Done::LogReset { .. } => 2,
-            Done::Dead => 3,
+            Done::Handled | Done::Tried(_) | Done::Letter(LetterOutcome::Redriven | LetterOutcome::Abandoned) => 1,
+            Done::Dead | Done::Letter(LetterOutcome::FailedAgain { .. }) => 3,
+            Done::Duplicate | Done::Gap { .. } | Done::LogReset { .. } | Done::Letter(_) => 2,
         };
         counts[index].1 += 1;
     }

@@ -46,8 +46,8 @@ pub(crate) struct Call {
 }
 
 /// What a call asks for; amounts are positive minor units.
-#[derive(Debug)]
-pub(crate) enum Command {
+#[derive(Clone, Debug)]
+pub enum Command {
     Authorize { amount: i64, currency: String, token: Token, reference: String },
     Confirm { intent: String },
     Capture { intent: String, amount: Option<i64> },

@@ -134,7 +134,7 @@ pub(crate) fn answer(ruling: &Ruling, seed: u64, key: &str) -> Result<Answer, Ap
     Ok(Answer { status: StatusCode::OK.as_u16(), body })
 }
 
-fn raw(body: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
+pub(crate) fn raw(body: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
     to_raw_value(body).map_err(|error| ApiError::internal(error.to_string()))
 }
 

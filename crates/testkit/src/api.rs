@@ -95,6 +95,12 @@ impl Api {
         Ok(Self { token: Some(token.into()), ..self.clone() })
     }
 
+    /// The same client and token, on another address of the store.
+    #[must_use]
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.trim_end_matches('/').into(), ..self.clone() }
+    }
+
     /// The same client without a token.
     #[must_use]
     pub fn anonymous(&self) -> Self {

@@ -12,6 +12,7 @@ use crate::placement::Placement;
 use crate::postgres::{Database, Postgres};
 use crate::process::Process;
 use crate::proxies::{Link, Proxies};
+use crate::release::Release;
 use crate::store::Store;
 use crate::{free_port, program, workspace};
 
@@ -25,6 +26,8 @@ pub struct StoreBuilder {
     env: BTreeMap<String, String>,
     /// Variables of one module's processes, over those of all.
     own_env: Vec<(String, String, String)>,
+    /// What the processes that host modules run; the version under test when not given.
+    release: Option<Release>,
     without_broker: bool,
     on_postgres: bool,
     own_postgres: bool,
@@ -48,6 +51,7 @@ impl StoreBuilder {
             placement,
             env: BTreeMap::new(),
             own_env: Vec::new(),
+            release: None,
             without_broker: false,
             on_postgres: placement.has_postgres(),
             own_postgres: false,
@@ -73,6 +77,13 @@ impl StoreBuilder {
     #[must_use]
     pub fn variable_of(mut self, module: &str, name: &str, value: &str) -> Self {
         self.own_env.push((module.to_owned(), name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The processes that host modules are of this release; [`Store::switch`] changes it one by one.
+    #[must_use]
+    pub fn release(mut self, release: &Release) -> Self {
+        self.release = Some(release.clone());
         self
     }
 
@@ -208,6 +219,9 @@ impl StoreBuilder {
                 };
                 let mut host = Host::new(part, &name, &["run", "--config", &config], folder)?;
                 host.process().envs(env);
+                if let Some(release) = &self.release {
+                    host.run_by(release, self.placement);
+                }
                 if self.with_proxies {
                     let ways = servers.proxied(&name, &mut proxies).await?;
                     ways.iter().for_each(|(name, value)| {

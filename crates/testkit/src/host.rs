@@ -4,8 +4,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::api::{Answer, Api};
 use crate::folder::Folder;
-use crate::placement::Part;
+use crate::placement::{Part, Placement};
 use crate::process::Process;
+use crate::release::Release;
 use crate::wait::eventually;
 use crate::{free_port, program};
 
@@ -58,6 +59,17 @@ impl Host {
     /// The base URL of its API, past the edge.
     pub fn url(&self) -> &str {
         &self.http
+    }
+
+    /// A client of its operations listener.
+    pub fn operations(&self) -> &Api {
+        &self.operations
+    }
+
+    /// It runs this release from its next start on.
+    pub(crate) fn run_by(&mut self, release: &Release, placement: Placement) {
+        let config = release.config_file(placement);
+        self.process.replace(release.program(), &["run", "--config", &config]);
     }
 
     /// What `/readyz` says.

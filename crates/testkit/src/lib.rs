@@ -31,6 +31,7 @@ mod process;
 mod program;
 mod proxies;
 mod proxy;
+mod release;
 mod store;
 mod wait;
 
@@ -46,5 +47,6 @@ pub use process::{Output, Process};
 pub use program::{program, run_program, workspace};
 pub use proxies::{Link, Proxies};
 pub use proxy::{Flow, Proxy};
+pub use release::Release;
 pub use store::Store;
 pub use wait::eventually;

@@ -66,6 +66,13 @@ impl Process {
         self
     }
 
+    /// Another program with other arguments, from the next start on.
+    pub fn replace(&mut self, program: &Path, args: &[&str]) -> &mut Self {
+        self.program = program.to_owned();
+        self.args.clear();
+        self.args(args)
+    }
+
     pub fn envs(&mut self, env: &[(String, String)]) -> &mut Self {
         self.env.extend_from_slice(env);
         self
@@ -158,6 +165,15 @@ impl Process {
             self.child = None;
         }
         Ok(status)
+    }
+
+    /// Whether it has been started and has not ended since.
+    ///
+    /// # Errors
+    /// When the system does not know it.
+    pub fn runs(&mut self) -> Result<bool> {
+        self.ended()?;
+        Ok(self.child.is_some())
     }
 
     /// # Errors

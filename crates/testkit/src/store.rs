@@ -183,6 +183,14 @@ impl Store {
         Ok(self.host(module)?.process())
     }
 
+    /// A client of the operations listener of the process that hosts `module`.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn operations_of(&self, module: &str) -> Result<&Api> {
+        Ok(self.first_of(module)?.operations())
+    }
+
     /// What `/readyz` of the process that hosts `module` says.
     ///
     /// # Errors
@@ -289,7 +297,7 @@ impl Store {
     }
 
     /// Of several replicas, the first.
-    fn host(&mut self, module: &str) -> Result<&mut Host> {
+    pub(crate) fn host(&mut self, module: &str) -> Result<&mut Host> {
         let host = self.hosts.iter_mut().find(|host| host.part().hosts(module));
         host.with_context(|| format!("no process hosts {module}"))
     }

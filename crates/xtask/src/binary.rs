@@ -1,4 +1,4 @@
-//! The store's own program: building it and running its benchmarks.
+//! Programs of this workspace: building them and running them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -32,5 +32,15 @@ pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
     command.arg("bench").args(args).current_dir(root());
     println!("$ {}", shown(&command));
     let status = command.status().context("could not start the program")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `cargo xtask sim`. In the dev profile: only builds with debug assertions have failpoints.
+pub(crate) fn sim(args: &[String]) -> Result<ExitCode> {
+    run(cargo().args(["build", "--package", "pangaea-sim"]))?;
+    let mut command = Command::new(target().join("debug/pangaea-sim"));
+    command.args(args).current_dir(root());
+    println!("$ {}", shown(&command));
+    let status = command.status().context("could not start the simulation")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

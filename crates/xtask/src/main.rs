@@ -17,6 +17,7 @@ mod drill;
 mod outcome;
 mod postgres;
 mod process;
+mod releases;
 mod steps;
 mod test;
 mod tools;
@@ -40,6 +41,12 @@ enum Command {
     Dist,
     /// Run the store as several processes over NATS, behind one address.
     Up(up::UpArgs),
+    /// Simulate the whole store by seeds, and judge it after each run.
+    Sim {
+        /// The simulation's arguments, e.g. `--seeds 500`, `--seed 17 --trace`, `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the release binary and run one of its benchmarks.
     Bench {
         /// The benchmark's name and its arguments, e.g. `saga --help`.
@@ -81,6 +88,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ci => ci::run(),
         Command::Dist => binary::dist(),
         Command::Up(args) => up::run(&args),
+        Command::Sim { args } => binary::sim(&args),
         Command::Bench { args } => binary::bench(&args),
         Command::Drill { args } => drill::run(&args),
     }

@@ -16,6 +16,7 @@ use crate::TestArgs;
 use crate::outcome::{Outcome, copy_and_count};
 use crate::postgres::Server;
 use crate::process::Interrupt;
+use crate::releases;
 use crate::steps::Steps;
 use crate::tools::{self, Missing, Tools};
 use crate::workspace;
@@ -37,7 +38,11 @@ pub(crate) fn run_steps(args: &TestArgs, steps: &mut Steps) -> Result<Outcome> {
     let system_wide = args.install || env::var("CI").is_ok_and(|ci| ci == "true");
     let mut tools = steps.run("tools", || Ok(tools::find_or_install(system_wide))).unwrap_or_default();
     log_input();
-    let (environment, _server) = start_servers(&mut tools, &interrupt, steps);
+    let (mut environment, _server) = start_servers(&mut tools, &interrupt, steps);
+    if runs_end_to_end(&args.cargo_test) {
+        let release = steps.run("build v0.1.0", releases::v0_1_0);
+        environment.insert("PANGAEA_RELEASE_0_1_0", release.map(|folder| folder.display().to_string()));
+    }
     let outcome = run_tests(args, &environment, &interrupt, steps);
     steps.run("what could not run", || report_missing(&tools.missing, &allowed));
     Ok(outcome)
@@ -187,6 +192,12 @@ impl Plan {
     }
 }
 
+/// Whether the end-to-end tests are among what is asked for: they alone run programs of earlier releases.
+fn runs_end_to_end(given: &[String]) -> bool {
+    let packages = packages(given);
+    packages.is_empty() || packages.iter().any(|name| name == "pangaea-tests")
+}
+
 /// The packages named by `-p`, `-pNAME`, `--package` and `--package=NAME`.
 fn packages(given: &[String]) -> Vec<String> {
     let mut packages = Vec::new();
@@ -275,6 +286,8 @@ mod tests {
         assert_eq!(some.build, words("build --all-targets -p pangaea-tests -p pangaea-bus -p pangaea"));
         assert_eq!(some.test, words("test --no-fail-fast -p pangaea-tests --package=pangaea-bus name -- -p"));
         assert_eq!(some.doc, None);
+        assert!(runs_end_to_end(&[]) && runs_end_to_end(&words("-p pangaea-tests name")));
+        assert!(!runs_end_to_end(&words("-p pangaea-bus conformance")));
 
         let named = Plan::new(&words("conformance"));
         assert_eq!(named.build, words("build --workspace --all-targets"));

@@ -18,8 +18,8 @@ const GIVEN_BACK_MAX: Duration = Duration::from_secs(30);
 const CONFIRMED_SHARE_MIN: f64 = 0.95;
 
 /// Stops the clients and judges: every accepted order is settled within 60 s of the last fault; each confirmed one was
-/// charged once, and no other; the stock has what was not sold; `pangaea verify` finds nothing. Every order as it has
-/// settled, by its id.
+/// charged once, and no other; the stock has what was not sold; `pangaea verify` and the auditor find nothing. Every order as it
+/// has settled, by its id.
 ///
 /// # Errors
 /// What does not hold.
@@ -54,8 +54,9 @@ pub async fn close(
     let sold = i64::try_from(confirmed.len())?;
     let (on_hand, _) = shop.stock(sku).await?;
     ensure!(on_hand == UNITS - sold, "{on_hand} of {UNITS} units are left after {sold} sold ones");
-    record.progress("the books are sound; running `pangaea verify`");
+    record.progress("the books are sound; running `pangaea verify` and the auditor");
     shop.store.verify().await?;
+    shop.pass_audit().await.context("the auditor")?;
     Ok(orders)
 }
 

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pangaea_faults::{Action, Failpoint, VARIABLE};
 use pangaea_testkit::{Placement, Store, eventually};
@@ -137,14 +137,12 @@ impl Strike {
         let process = shop.store.process(self.module)?;
         eventually(&said, REACHED_MAX, async || {
             // Read after the look at the process: one that has ended has said all.
-            let ended = process.ended()?;
+            let runs = process.runs()?;
             if process.log_from(from).contains(&said) {
                 return Ok(Some(()));
             }
-            match ended {
-                Some(status) => bail!("it ended before ({status}); its log ends:\n{}", process.log_tail()),
-                None => Ok(None),
-            }
+            ensure!(runs, "it ended before that; its log ends:\n{}", process.log_tail());
+            Ok(None)
         })
         .await
     }
@@ -154,11 +152,12 @@ impl Strike {
         let goal = clients.accepted().len() + 2;
         let host = shop.store.hosts_of(self.module).next().context("no such module")?;
         if self.action == Action::Crash {
-            eventually("the crash", RECOVERED_MAX, async || host.process().ended()).await?;
+            let crashed = async || Ok((!host.process().runs()?).then_some(()));
+            eventually("the crash", RECOVERED_MAX, crashed).await?;
             return host.restart().await;
         }
         let recovered = eventually("orders to be accepted again", RECOVERED_MAX, async || {
-            if host.process().ended()?.is_some() {
+            if !host.process().runs()? {
                 record.count("ended_by_themselves");
                 host.process().start()?;
             }

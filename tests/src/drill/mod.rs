@@ -12,6 +12,8 @@ use clap::Subcommand;
 pub mod failpoints;
 pub mod kill;
 pub mod outage;
+pub mod redelivery;
+pub mod refill;
 pub mod rolling;
 pub mod takeover;
 
@@ -64,6 +66,10 @@ drills! {
     Failpoints(failpoints::Failpoints),
     /// Cut, refuse, hold, swallow and slow down connections to NATS, PostgreSQL and the provider
     Outage(outage::Outage),
+    /// Delete streams of the broker and swap its store for an older copy
+    Refill(refill::Refill),
+    /// Hand on every message three times, start relays again, and compare the outcome with a plain run
+    Redelivery(redelivery::Redelivery),
     /// Take the leader of a module away: SIGKILL, SIGSTOP, a cut connection
     Takeover(takeover::Takeover),
     /// Restart every process in turn, two replicas each, under load

@@ -7,7 +7,9 @@ use pangaea_testkit::{Flow, Link, Placement, Proxy, Store};
 use super::{Dice, Drill, Record, close, open, settle};
 use crate::{Clients, Pace, Session, Shop};
 
-const PACE: Pace = Pace { clients: 4, rest: Duration::from_millis(100) };
+/// Slow, because the catch-up is to show how soon the store goes on, and not how fast an unoptimised build works off what
+/// has piled up in a minute.
+const PACE: Pace = Pace { clients: 3, rest: Duration::from_millis(400) };
 const ORDERS_BETWEEN: usize = 3;
 const LINKS: [Link; 3] = Link::ALL;
 

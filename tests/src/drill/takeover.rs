@@ -105,7 +105,7 @@ async fn until_another_leads(store: &mut Store, module: &str, leader: &str, star
 async fn stepped_down(store: &mut Store, module: &str, leader: &str) -> Result<()> {
     let host = store.host_named(leader)?;
     eventually("the former leader to step down", STEPPED_DOWN_MAX, async || {
-        if host.process().ended()?.is_some() {
+        if !host.process().runs()? {
             host.process().start()?;
         }
         Ok(host.leads(module).await.is_ok_and(|leads| !leads).then_some(()))

@@ -1,6 +1,7 @@
 //! The command line. Every subcommand is a file of its own; this one only names them.
 
 mod bench;
+mod dead_letters;
 mod edge;
 mod inspect;
 mod load;
@@ -55,6 +56,9 @@ enum Command {
     PlaceInvoices(retail::place::PlaceArgs),
     /// Check the invariants of a stopped or a live store
     Verify(verify::VerifyArgs),
+    /// Look at what could not be handled, redrive or abandon it
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// Place orders at a given rate, or as fast as the store takes them
     Load(load::LoadArgs),
     /// Measure a store on this machine
@@ -113,6 +117,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Import(Import::OnlineRetail(args)) => retail::import::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::PlaceInvoices(args) => retail::place::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::Bench(command) => bench::run(command).await,
         Command::SimulateProvider(args) => simulate::run(args).await,

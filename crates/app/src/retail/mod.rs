@@ -38,7 +38,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-type HttpClient = Client<HttpConnector, Full<Bytes>>;
+pub(crate) type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
 /// Where the store is and who speaks to it; shared by both commands.
 #[derive(clap::Args, Clone)]
@@ -62,18 +62,26 @@ impl StoreArgs {
     /// # Errors
     /// The address is not an `http://` URL.
     pub(crate) fn connection(&self, connections_max: usize) -> Result<(String, HttpClient)> {
-        let base = self.url.trim_end_matches('/').to_owned();
-        let uri: Uri = base.parse().with_context(|| format!("--url {base:?} is not a URL"))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            bail!("--url {base:?} must look like http://host:port (TLS is left to a proxy beside the client)");
-        }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(connections_max)
-            .build(connector);
-        Ok((base, http))
+        connection("--url", &self.url, connections_max)
     }
+}
+
+/// The same for an address that came as `option`.
+///
+/// # Errors
+/// The address is not an `http://` URL.
+pub(crate) fn connection(option: &str, url: &str, connections_max: usize) -> Result<(String, HttpClient)> {
+    let base = url.trim_end_matches('/').to_owned();
+    let uri: Uri = base.parse().with_context(|| format!("{option} {base:?} is not a URL"))?;
+    if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        bail!("{option} {base:?} must look like http://host:port (TLS is left to a proxy beside the client)");
+    }
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_nodelay(true);
+    let http = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(connections_max)
+        .build(connector);
+    Ok((base, http))
 }

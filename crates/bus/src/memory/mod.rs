@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use self::hub::Hub;
 pub(crate) use self::hub::{EPHEMERAL_MAX, lossy_stream};
 use self::reader::MemoryReader;
-use crate::protocol::{check_cursor, check_name, check_pattern, check_subject};
+use crate::protocol::{check_cursor, check_name, check_pattern, check_subject, end_of_log};
 use crate::{
     BoxFuture, BoxStream, Bus, BusError, Cursor, LogReader, LogSource, Relay, RequestHandler, ServiceHandle,
     ServiceSpec,
@@ -70,6 +70,13 @@ impl Bus for MemoryBus {
             let log = self.logs.get(&source)?;
             check_cursor(log.as_ref(), &after).await?;
             Ok(Box::new(MemoryReader::new(self.logs.clone(), reader, log, after)) as Box<dyn LogReader>)
+        })
+    }
+
+    fn end_of<'a>(&'a self, source: &'a str) -> BoxFuture<'a, Result<Cursor, BusError>> {
+        Box::pin(async move {
+            check_name("source", source)?;
+            end_of_log(self.logs.get(source)?.as_ref()).await
         })
     }
 

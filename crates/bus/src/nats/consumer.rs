@@ -17,43 +17,53 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Lookups to find a sequence; a stream that was never cut needs one.
 const LOOKUPS_MAX: usize = 8;
 
-/// The sequence from which a consumer delivers everything after the cursor.
+/// From where a reader reads a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// The sequence from which a consumer delivers everything after the cursor.
+    pub(super) sequence: u64,
+    /// The stream ends before the cursor: it is being refilled, and what the reader waits for comes last.
+    pub(super) lags: bool,
+}
+
+/// Looks up where the cursor is in the stream.
 ///
-/// It may be too early, and then the reader drops duplicates; or the stream may not hold the next position, and then
-/// the reader sees a gap and asks the owner. So a guess that does not converge costs time and nothing else.
+/// The sequence may be too early, and then the reader drops duplicates; or the stream may not hold the next position, and
+/// then the reader sees a gap and asks the owner. So a guess that does not converge costs time and nothing else.
 ///
 /// # Errors
 /// [`BusError::LogReset`] and [`BusError::CursorMismatch`] when the stream is not the one the cursor was taken from.
-pub(super) async fn start_after(stream: &Stream<Info>, source: &str, cursor: &Cursor) -> Result<u64, BusError> {
+pub(super) async fn start_after(stream: &Stream<Info>, source: &str, cursor: &Cursor) -> Result<Start, BusError> {
     let state = &stream.cached_info().state;
     let (first, last) = (state.first_sequence.max(1), state.last_sequence);
+    let at = |sequence| Start { sequence, lags: false };
     if state.messages == 0 {
-        return Ok(last + 1);
+        return Ok(Start { sequence: last + 1, lags: cursor.position > 0 });
     }
     let Some(message) = stream::message_at(stream, last).await? else {
-        return Ok(first);
+        return Ok(at(first));
     };
     let Some(place) = wire::place(&message.headers) else {
-        return Ok(first);
+        return Ok(at(first));
     };
     check(source, cursor, &place)?;
     if cursor.position >= place.position {
-        return Ok(last + 1);
+        return Ok(Start { sequence: last + 1, lags: cursor.position > place.position });
     }
     let wanted = cursor.position + 1;
     let mut guess = last.saturating_sub(place.position - wanted).clamp(first, last);
     for _ in 0..LOOKUPS_MAX {
         let Some(found) = stream::position_at(stream, guess).await? else {
-            return Ok(first);
+            return Ok(at(first));
         };
         if found == wanted || (found > wanted && guess == first) {
             check_before(stream, source, cursor, guess).await?;
-            return Ok(guess);
+            return Ok(at(guess));
         }
         guess = if found > wanted { guess.saturating_sub(found - wanted) } else { guess + (wanted - found) }
             .clamp(first, last);
     }
-    Ok(first)
+    Ok(at(first))
 }
 
 /// A planted bug: what the broker has an acknowledgement of is taken to be done. The guard is that the cursor alone counts.

@@ -81,6 +81,13 @@ impl Bus for NatsBus {
         })
     }
 
+    fn end_of<'a>(&'a self, source: &'a str) -> BoxFuture<'a, Result<Cursor, BusError>> {
+        Box::pin(async move {
+            check_name("source", source)?;
+            reader::end_of(&self.link, source).await
+        })
+    }
+
     fn request<'a>(
         &'a self,
         subject: &'a str,

@@ -7,7 +7,7 @@ use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{Info, Stream};
 use bytes::Bytes;
 use pangaea_contracts::Envelope;
-use pangaea_faults::{Failpoint, Plant, planted, reach, unguarded};
+use pangaea_faults::{Failpoint, Plant, planted, reach, relay_restart, unguarded};
 
 use super::link::{Link, broker};
 use super::{stream, wire};
@@ -38,6 +38,8 @@ pub(super) struct NatsRelay {
     anchor: Option<Anchor>,
     /// The turn of the connection in which the anchor was found: behind another there may be another store.
     turn: u64,
+    /// The fault [`relay_restart`]: the row before which this relay started again, and how many rows it goes back.
+    restarted: (u64, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ struct Anchor {
 impl NatsRelay {
     pub(super) fn new(link: Arc<Link>, log: Arc<dyn LogSource>) -> Self {
         let stream = stream::name(&link.config.namespace, log.source());
-        Self { link, log, stream, anchor: None, turn: 0 }
+        Self { link, log, stream, anchor: None, turn: 0, restarted: (0, 0) }
     }
 
     async fn run_step(&mut self) -> Result<RelayProgress, BusError> {
@@ -59,7 +61,7 @@ impl NatsRelay {
         self.link.available()?;
         let anchor = match self.anchor.take().filter(|_| self.turn == turn) {
             Some(anchor) => anchor,
-            None => self.link.in_one_turn(self.find_anchor()).await?,
+            None => self.go_back(self.link.in_one_turn(self.find_anchor()).await?),
         };
         self.turn = turn;
         self.anchor = Some(anchor);
@@ -76,7 +78,8 @@ impl NatsRelay {
         }
         // Until every ack is there nobody knows where the stream ends.
         self.anchor = None;
-        let anchor = self.link.in_one_turn(self.append(anchor)).await.inspect_err(|error| {
+        let link = self.link.clone();
+        let anchor = link.in_one_turn(self.append(anchor)).await.inspect_err(|error| {
             metrics::counter!("pangaea_bus_relay_dropped_pipelines_total", "stream" => self.stream.clone())
                 .increment(1);
             tracing::warn!(stream = self.stream, %error, "the relay drops its pipeline");
@@ -85,7 +88,7 @@ impl NatsRelay {
         Ok(anchor.progress())
     }
 
-    async fn append(&self, anchor: Anchor) -> Result<Anchor, BusError> {
+    async fn append(&mut self, anchor: Anchor) -> Result<Anchor, BusError> {
         let mut window = VecDeque::with_capacity(WINDOW_MESSAGES);
         let (mut sent, mut acknowledged, mut bytes) = (anchor, anchor, 0);
         while sent.position - anchor.position < STEP_MESSAGES_MAX {
@@ -97,6 +100,7 @@ impl NatsRelay {
                 while window.len() == WINDOW_MESSAGES || (bytes > WINDOW_BYTES && !window.is_empty()) {
                     acknowledged = self.await_first(&mut window, &mut bytes, acknowledged).await?;
                 }
+                self.may_restart(row.position)?;
                 if !skips(row, anchor) {
                     match self.publish(row, sent.sequence).await {
                         Err(_) if planted(Plant::RelayPassesAFailedAppend) => {}
@@ -141,6 +145,21 @@ impl NatsRelay {
         }
         let detail = format!("expected sequence {}, stored at {} of {}", stored.sequence, ack.sequence, ack.stream);
         Err(BusError::AppendRefused { stream: self.stream.clone(), detail })
+    }
+
+    /// The fault: what is known and what is in flight is dropped, once before a row.
+    fn may_restart(&mut self, position: u64) -> Result<(), BusError> {
+        let back = relay_restart(position).filter(|_| position > self.restarted.0);
+        back.map_or(Ok(()), |back| {
+            self.restarted = (position, back);
+            Err(broker("append", format!("started again before {position}, as the faults of this process say")))
+        })
+    }
+
+    /// The fault: after such a start the relay goes on from earlier, and the stream gets rows again.
+    fn go_back(&mut self, anchor: Anchor) -> Anchor {
+        let back = std::mem::take(&mut self.restarted.1);
+        Anchor { position: anchor.position.saturating_sub(back), ..anchor }
     }
 
     async fn publish(&self, row: &Envelope, expected_sequence: u64) -> Result<PublishAckFuture, BusError> {

@@ -2,7 +2,7 @@
 
 use pangaea_contracts::{Actor, Role};
 use pangaea_journal::{
-    CursorRow, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, SecretRow, Statement,
+    CursorRow, DeadLetterChoice, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, SecretRow, Statement,
 };
 
 use crate::support::{Place, at, effect, input, message, on_each_database, refused, timer};
@@ -265,8 +265,31 @@ async fn keeps_dead_letters_in_order(place: Place) {
     writer.begin().await.unwrap();
     writer.end_dead_letter("gone");
     writer.commit().await.unwrap();
-    assert_eq!(database.dead_letters(10).await.unwrap(), [dead.clone(), parked]);
-    assert_eq!(database.dead_letters(1).await.unwrap(), [dead]);
+    assert_eq!(database.dead_letters(10).await.unwrap(), [dead.clone(), parked.clone()]);
+    assert_eq!(database.dead_letters(1).await.unwrap(), [dead.clone()]);
+    writer.begin().await.unwrap();
+    assert_eq!(writer.dead_letter("a").await.unwrap().as_ref(), Some(&parked));
+    assert_eq!(writer.dead_letter("gone").await.unwrap(), None);
+    assert_eq!(writer.first_dead_letter("ord_1").await.unwrap().as_deref(), Some("z"), "by position, not by id");
+    assert_eq!(writer.first_dead_letter("ord_2").await.unwrap(), None);
+    writer.write_dead_letter(DeadLetterRow {
+        key: "ord_2".into(),
+        fingerprint: "f2".into(),
+        ..letter("b", 4, dead.state)
+    });
+    writer.commit().await.unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    for (choice, ids) in [
+        (DeadLetterChoice::default(), vec!["z", "a", "b"]),
+        (DeadLetterChoice { key: text("ord_1"), ..Default::default() }, vec!["z", "a"]),
+        (DeadLetterChoice { fingerprint: text("f2"), ..Default::default() }, vec!["b"]),
+        (DeadLetterChoice { id: text("a"), key: text("ord_2"), ..Default::default() }, vec![]),
+        (DeadLetterChoice { after: Some((3, "z".into())), ..Default::default() }, vec!["a", "b"]),
+        (DeadLetterChoice { after: Some((4, "a".into())), key: text("ord_2"), ..Default::default() }, vec!["b"]),
+    ] {
+        let found = database.dead_letters_of(&choice, 10).await.unwrap();
+        assert_eq!(found.iter().map(|letter| letter.id.as_str()).collect::<Vec<_>>(), ids, "{choice:?}");
+    }
     place.remove().await;
 }
 
@@ -312,6 +335,10 @@ async fn counts_attempts(place: Place) {
     let mut writer = crate::leading::next_writer(&database).await;
     assert_eq!(writer.record_attempt("cmd_2").await.unwrap(), 2);
     assert_eq!(writer.record_attempt("cmd_1").await.unwrap(), 1);
+    // A process that stops in order was killed by none of them.
+    writer.stop().await.unwrap();
+    let left = database.fetch(Statement::new("SELECT input_id FROM attempt")).await.unwrap();
+    assert_eq!(left.len(), 0);
     place.remove().await;
 }
 

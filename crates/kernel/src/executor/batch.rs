@@ -1,7 +1,7 @@
 //! What one transaction does with each piece of work.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_faults::{Failpoint, Plant, reach, unguarded};
 use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError};
 
-use super::{Done, Executor, Work, timer_input};
+use super::{Cursors, Done, Executor, Work, cursor_row, timer_input};
 use crate::outputs::{Outputs, TimerChange};
 use crate::settings::SettingsRow;
 use crate::{Answer, Failure, Input, InputKind, Keys, Problem, ProblemKind};
@@ -65,8 +65,10 @@ pub(super) struct Batch {
     pub(super) done: Vec<Done>,
     pub(super) effects: Vec<EffectRow>,
     pub(super) effects_ended: Vec<String>,
-    pub(super) cursors: BTreeMap<String, CursorRow>,
+    pub(super) cursors: Cursors,
+    /// The keys of the dead letters that are new, and of those that are gone; a key stands once for each.
     pub(super) parked: Vec<String>,
+    pub(super) letters_ended: Vec<String>,
     pub(super) answers: HashMap<String, (String, Answer)>,
     pub(super) attempts_ended: Vec<String>,
     pub(super) timers_changed: HashSet<(String, String)>,
@@ -137,61 +139,42 @@ impl Executor {
         Ok(keys.load(&mut self.cx.writer).await?)
     }
 
-    pub(super) fn advance(
-        &mut self,
-        batch: &mut Batch,
-        source: &str,
-        log_id: &str,
-        after: u64,
-        position: u64,
-        message_id: &str,
-    ) -> Done {
-        match self.follows(batch, source, log_id, after, position) {
+    pub(super) fn advance(&mut self, batch: &mut Batch, moved: CursorRow, after: u64) -> Done {
+        match self.follows(batch, &moved, after) {
             Some(done) => done,
             None => {
-                let row = self.cursor_at(source, log_id, position, message_id);
-                self.cx.writer.skip_to(row.clone());
-                batch.cursors.insert(source.to_owned(), row);
+                self.cx.writer.skip_to(moved.clone());
+                batch.cursors.insert((moved.reader.clone(), moved.source.clone()), moved);
                 Done::Handled
             }
         }
     }
 
-    /// `None` when the range follows this module's cursor for the source.
-    pub(super) fn follows(&self, batch: &Batch, source: &str, log_id: &str, after: u64, position: u64) -> Option<Done> {
-        let Some(cursor) = batch.cursors.get(source).or_else(|| self.state.cursors.get(source)) else {
+    /// Where a delivery moves its reader's cursor, and the position after which it must stand; none for other inputs.
+    pub(super) fn moves_cursor(&self, input: &Input) -> Option<(CursorRow, u64)> {
+        let InputKind::Delivery { source, log_id, after, position } = &input.kind else { return None };
+        let reader = self.cx.definition.reader_of(&input.subject);
+        Some((cursor_row(&reader, source, log_id, *position, &input.id), *after))
+    }
+
+    /// `None` when what lies after `after` and up to `moved` follows the reader's cursor.
+    pub(super) fn follows(&self, batch: &Batch, moved: &CursorRow, after: u64) -> Option<Done> {
+        let name = (moved.reader.clone(), moved.source.clone());
+        let Some(cursor) = batch.cursors.get(&name).or_else(|| self.state.cursors.get(&name)) else {
             return (after > 0).then_some(Done::Gap { expected_after: 0 });
         };
-        if cursor.log_id != log_id {
+        if cursor.log_id != moved.log_id {
             return Some(Done::LogReset { expected: cursor.log_id.clone() });
         }
-        if position <= cursor.position {
+        if moved.position <= cursor.position {
             return Some(Done::Duplicate);
         }
         (after > cursor.position).then_some(Done::Gap { expected_after: cursor.position })
     }
 
-    pub(super) fn move_cursor(
-        &mut self,
-        batch: &mut Batch,
-        source: &str,
-        log_id: &str,
-        position: u64,
-        message_id: &str,
-    ) {
-        let row = self.cursor_at(source, log_id, position, message_id);
-        self.cx.writer.move_cursor(row.clone());
-        batch.cursors.insert(source.to_owned(), row);
-    }
-
-    fn cursor_at(&self, source: &str, log_id: &str, position: u64, message_id: &str) -> CursorRow {
-        CursorRow {
-            reader: self.cx.definition.name().to_owned(),
-            source: source.to_owned(),
-            log_id: log_id.to_owned(),
-            position,
-            message_id: message_id.to_owned(),
-        }
+    pub(super) fn move_cursor(&mut self, batch: &mut Batch, moved: CursorRow) {
+        self.cx.writer.move_cursor(moved.clone());
+        batch.cursors.insert((moved.reader.clone(), moved.source.clone()), moved);
     }
 
     /// Commits the transaction, if it is whole: the end of the log as it is then.
@@ -211,9 +194,19 @@ impl Executor {
     }
 
     pub(super) async fn input(&mut self, batch: &mut Batch, input: &Input, now: Timestamp) -> Result<Done, Abort> {
-        if let Some(done) = self.admit(batch, input, now)? {
-            return Ok(done);
+        match self.admit(batch, input, now)? {
+            Some(done) => Ok(done),
+            None => self.run_handler(batch, input, now).await,
         }
+    }
+
+    /// Runs the handler of an input that has been admitted, and records both.
+    pub(super) async fn run_handler(
+        &mut self,
+        batch: &mut Batch,
+        input: &Input,
+        now: Timestamp,
+    ) -> Result<Done, Abort> {
         let mark = self.cx.writer.mark();
         self.cx.input = input.clone();
         self.cx.now = now;
@@ -262,11 +255,13 @@ impl Executor {
                 }
                 return Ok(parked.then(|| Done::Answered(parked_answer())));
             }
-            InputKind::Delivery { source, log_id, after, position } => {
-                if let Some(done) = self.follows(batch, source, log_id, *after, *position) {
-                    return Ok(Some(done));
+            InputKind::Delivery { .. } => {
+                if let Some((moved, after)) = self.moves_cursor(input) {
+                    if let Some(done) = self.follows(batch, &moved, after) {
+                        return Ok(Some(done));
+                    }
+                    self.move_cursor(batch, moved);
                 }
-                self.move_cursor(batch, source, log_id, *position, &input.id);
             }
             InputKind::EffectResult { effect_id } => {
                 let ended = batch.effects_ended.contains(effect_id);

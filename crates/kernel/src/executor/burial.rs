@@ -38,8 +38,10 @@ impl Executor {
         self.cx.writer.begin().await.map_err(Abort::Unready)?;
         let mut batch = Batch { next_timer: self.state.next_timer, ..Batch::default() };
         match &input.kind {
-            InputKind::Delivery { source, log_id, position, .. } => {
-                self.move_cursor(&mut batch, source, log_id, *position, &input.id);
+            InputKind::Delivery { .. } => {
+                if let Some((moved, _)) = self.moves_cursor(input) {
+                    self.move_cursor(&mut batch, moved);
+                }
             }
             InputKind::EffectResult { effect_id } => {
                 self.cx.writer.end_effect(effect_id);
@@ -77,7 +79,6 @@ impl Executor {
         now: Timestamp,
     ) -> Result<DeadLetterRow, Abort> {
         let text = serde_json::to_string(input).map_err(|error| JournalError::Decode(error.to_string()))?;
-        let cause: String = error.chars().filter(|character| !character.is_ascii_digit()).collect();
         Ok(DeadLetterRow {
             id: input.id.clone(),
             position: self.state.letters_end + batch.parked.len() as u64 + 1,
@@ -86,9 +87,15 @@ impl Executor {
             key: input.key.clone(),
             input: text,
             error: error.to_owned(),
-            fingerprint: pangaea_contracts::digest_text(&[input.subject.as_bytes(), cause.as_bytes()], 12),
+            fingerprint: fingerprint(&input.subject, error),
             attempts,
             died_at: now,
         })
     }
+}
+
+/// The same for failures of one cause: without the digits, which are ids, places and amounts.
+pub(super) fn fingerprint(subject: &str, error: &str) -> String {
+    let cause: String = error.chars().filter(|character| !character.is_ascii_digit()).collect();
+    pangaea_contracts::digest_text(&[subject.as_bytes(), cause.as_bytes()], 12)
 }

@@ -1,5 +1,6 @@
 mod batch;
 mod burial;
+mod redrive;
 mod singly;
 
 use std::any::Any;
@@ -10,6 +11,7 @@ use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{CursorRow, Database, EffectRow, JournalError, TimerRow, Writer};
 
 use self::batch::{Abort, Batch};
+pub use self::redrive::LetterOutcome;
 use crate::outputs::Outputs;
 use crate::settings::SettingsRow;
 use crate::{Answer, Cx, Definition, Input, InputKind};
@@ -40,9 +42,12 @@ pub struct Executor {
     code_version: String,
 }
 
+/// By reader and source.
+type Cursors = BTreeMap<(String, String), CursorRow>;
+
 /// What the database says, kept in memory because there is one writer.
 struct State {
-    cursors: BTreeMap<String, CursorRow>,
+    cursors: Cursors,
     /// Keys with dead letters, and how many.
     parked: HashMap<String, u32>,
     /// Effects without a result.
@@ -60,8 +65,9 @@ struct State {
 )]
 pub enum Work {
     Input(Input),
-    /// Everything in a source's log up to here was not for this reader.
+    /// Everything in a source's log up to here was not for this reader of the module's.
     Advance {
+        reader: String,
         source: String,
         log_id: String,
         after: u64,
@@ -72,6 +78,14 @@ pub enum Work {
     Try {
         effect_id: String,
         expires_at: Timestamp,
+    },
+    /// Handle the input of a dead letter again. Each letter has a transaction of its own.
+    Redrive {
+        letter_id: String,
+    },
+    /// Give a dead letter up: its input is never handled.
+    Abandon {
+        letter_id: String,
     },
     /// Remove the secrets that have expired.
     SweepSecrets,
@@ -95,6 +109,8 @@ pub enum Done {
         expected: String,
     },
     Tried(Option<EffectRow>),
+    /// Of a redrive or an abandonment.
+    Letter(LetterOutcome),
 }
 
 /// What a commit brought.
@@ -136,7 +152,8 @@ impl BatchResult {
 
 impl State {
     async fn load(database: &Database) -> Result<Self, JournalError> {
-        let cursors = database.cursors().await?.into_iter().map(|row| (row.source.clone(), row)).collect();
+        let cursors = database.cursors().await?.into_iter().map(|row| ((row.reader.clone(), row.source.clone()), row));
+        let cursors = cursors.collect();
         let (mut parked, mut letters_end) = (HashMap::new(), 0);
         for (key, letters, newest) in database.parked_keys().await? {
             letters_end = newest.max(letters_end);
@@ -194,9 +211,14 @@ impl Executor {
         &self.cx.writer
     }
 
-    /// How far this module has read `source`.
+    /// How far this module has read `source`, readers of their own aside.
     pub fn cursor(&self, source: &str) -> Option<&CursorRow> {
-        self.state.cursors.get(source)
+        self.cursor_of(self.cx.definition.name(), source)
+    }
+
+    /// How far one of this module's readers has read `source`.
+    pub fn cursor_of(&self, reader: &str, source: &str) -> Option<&CursorRow> {
+        self.state.cursors.get(&(reader.to_owned(), source.to_owned()))
     }
 
     pub fn cursors(&self) -> impl Iterator<Item = &CursorRow> {
@@ -240,11 +262,29 @@ impl Executor {
             self.careful_left = self.careful_left.saturating_sub(work.len() as u32 + result.timers_fired);
             return Ok(self.with_unsent(result));
         }
+        let mut result = BatchResult::default();
+        let is_due = || self.state.next_timer.is_some_and(|due| due <= now);
+        if work.first().is_none_or(|first| first.is_about_a_letter() && is_due()) {
+            result.absorb(self.run_together(&[], now).await?);
+        }
+        for part in work.chunk_by(|one, next| !one.is_about_a_letter() && !next.is_about_a_letter()) {
+            let ran = match part {
+                [letter] if letter.is_about_a_letter() => self.run_letter(letter, now).await,
+                part => self.run_together(part, now).await,
+            };
+            let ran = self.keeping(&mut result, ran)?;
+            result.absorb(ran);
+        }
+        Ok(self.with_unsent(result))
+    }
+
+    /// One commit over all of `work`, or one each where that fails.
+    async fn run_together(&mut self, work: &[Work], now: Timestamp) -> Result<BatchResult, ExecutorError> {
         match self.attempt(work, now, TIMERS_PER_BATCH).await {
-            Ok(result) => Ok(self.with_unsent(result)),
+            Ok(result) => Ok(result),
             Err(abort) if abort.is_an_inputs_own() => {
                 self.undo().await?;
-                self.run_singly(work, now, false).await.map(|result| self.with_unsent(result))
+                self.run_singly(work, now, false).await
             }
             Err(abort) => Err(self.give_back(abort.into_error()).await),
         }
@@ -288,10 +328,13 @@ impl Executor {
         for one in work {
             let done = match one {
                 Work::Input(input) => self.input(&mut batch, input, now).await?,
-                Work::Advance { source, log_id, after, position, message_id } => {
-                    self.advance(&mut batch, source, log_id, *after, *position, message_id)
+                Work::Advance { reader, source, log_id, after, position, message_id } => {
+                    let row = cursor_row(reader, source, log_id, *position, message_id);
+                    self.advance(&mut batch, row, *after)
                 }
                 Work::Try { effect_id, expires_at } => self.try_again(&mut batch, effect_id, *expires_at),
+                Work::Redrive { letter_id } => self.redrive(&mut batch, letter_id, now).await?,
+                Work::Abandon { letter_id } => self.abandon(&mut batch, letter_id).await?,
                 Work::SweepSecrets => {
                     self.cx.writer.remove_expired_secrets(now);
                     Done::Handled
@@ -313,6 +356,9 @@ impl Executor {
         self.state.letters_end += batch.parked.len() as u64;
         for key in batch.parked {
             *self.state.parked.entry(key).or_insert(0) += 1;
+        }
+        for key in batch.letters_ended {
+            self.unpark(key);
         }
         for row in &batch.effects {
             self.state.effects.insert(row.id.clone(), row.clone());
@@ -355,6 +401,16 @@ impl Executor {
             Err(superseded @ JournalError::Superseded { .. }) => ExecutorError::Fatal(superseded),
             _ => ExecutorError::Transient(error),
         }
+    }
+}
+
+fn cursor_row(reader: &str, source: &str, log_id: &str, position: u64, message_id: &str) -> CursorRow {
+    CursorRow {
+        reader: reader.to_owned(),
+        source: source.to_owned(),
+        log_id: log_id.to_owned(),
+        position,
+        message_id: message_id.to_owned(),
     }
 }
 

@@ -25,7 +25,11 @@ impl Executor {
             result.absorb(BatchResult { done: Vec::new(), ..fired });
         }
         for one in work {
-            let part = self.run_one_alone(Some(one.clone()), now, record).await;
+            let part = if one.is_about_a_letter() {
+                self.run_letter(one, now).await
+            } else {
+                self.run_one_alone(Some(one.clone()), now, record).await
+            };
             let part = self.keeping(&mut result, part)?;
             result.absorb(part);
         }
@@ -33,7 +37,11 @@ impl Executor {
     }
 
     /// When a part fails, the effects of the parts that were committed before it are told with the next batch.
-    fn keeping<T>(&mut self, before: &mut BatchResult, part: Result<T, ExecutorError>) -> Result<T, ExecutorError> {
+    pub(super) fn keeping<T>(
+        &mut self,
+        before: &mut BatchResult,
+        part: Result<T, ExecutorError>,
+    ) -> Result<T, ExecutorError> {
         if part.is_err() {
             self.unsent.append(&mut before.effects);
         }
@@ -107,9 +115,9 @@ impl Executor {
                 let database = self.cx.writer.database();
                 !database.is_recorded(&input.id).await.map_err(ExecutorError::Transient)?
             }
-            InputKind::Delivery { source, log_id, after, position } => {
-                self.follows(&Batch::default(), source, log_id, *after, *position).is_none()
-            }
+            InputKind::Delivery { .. } => self
+                .moves_cursor(input)
+                .is_some_and(|(moved, after)| self.follows(&Batch::default(), &moved, after).is_none()),
             InputKind::EffectResult { effect_id } => self.state.effects.contains_key(effect_id),
             InputKind::Timer | InputKind::Settings => true,
         })

@@ -12,4 +12,4 @@ pub use body::{Body, Params, PathParams};
 pub use conditional::{etag, not_modified, require_match};
 pub use edge::{CommandFuture, Commands, Edge, EdgeParts};
 pub use intent::Intent;
-pub use paging::{PAGE_LIMIT_MAX, Page, PageParams, decode_cursor, encode_cursor};
+pub use paging::{PAGE_LIMIT_MAX, Page, PageParams, decode_cursor, encode_cursor, percent_encoded};

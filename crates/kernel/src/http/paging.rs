@@ -79,3 +79,27 @@ pub fn decode_cursor(cursor: &str, parts: usize) -> Result<Vec<String>, Problem>
     }
     Err(Problem::new(ProblemKind::MalformedRequest, "the cursor is not one of this list; start without one"))
 }
+
+/// Any text for a query or a part of a path (RFC 3986): everything but the unreserved characters is encoded.
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_encoded;
+
+    #[test]
+    fn any_text_may_stand_in_a_url() {
+        assert_eq!(percent_encoded("ord_1-a.~"), "ord_1-a.~");
+        assert_eq!(percent_encoded("op_1:result/ü&x=?"), "op_1%3Aresult%2F%C3%BC%26x%3D%3F");
+    }
+}

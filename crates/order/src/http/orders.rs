@@ -8,6 +8,7 @@ use pangaea_contracts::order::{Address, CancelOrder, PlaceLine, PlaceOrder};
 use pangaea_contracts::{Money, OrderId, UserId};
 use pangaea_kernel::http::{
     Body, Caller, Edge, Intent, Page, PageParams, Params, PathParams, decode_cursor, etag, not_modified,
+    percent_encoded,
 };
 use pangaea_kernel::{Answer, Problem};
 use serde::Deserialize;
@@ -328,17 +329,4 @@ impl ListParams {
         let given = filters.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, value)));
         given.map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect::<Vec<_>>().join("&")
     }
-}
-
-/// RFC 3986: everything but the unreserved characters.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }

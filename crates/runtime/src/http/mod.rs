@@ -2,6 +2,7 @@
 
 mod deadline;
 mod guard;
+mod letters;
 pub(crate) mod openapi;
 mod operations;
 mod rate_limit;

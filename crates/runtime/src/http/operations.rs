@@ -44,6 +44,11 @@ impl Health {
         self.write(|parts| parts.draining = true);
     }
 
+    /// The hosted modules, once they have started.
+    pub(super) fn modules(&self) -> Option<Vec<ModuleHandle>> {
+        self.snapshot().0
+    }
+
     fn write(&self, change: impl FnOnce(&mut Parts)) {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
     }
@@ -54,18 +59,21 @@ impl Health {
     }
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until `stop`, on a listener that the mesh does not expose.
+/// Serves `/healthz`, `/readyz`, `/metrics` and `/dead-letters` until `stop`, on a listener that the mesh does not expose.
 pub(crate) async fn serve_operations(
     listener: TcpListener,
     health: Health,
     render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     stop: CancellationToken,
 ) {
+    let letters = super::letters::routes().with_state(health.clone());
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
-        .with_state(Operations { health, render_metrics });
+        .with_state(Operations { health, render_metrics })
+        .merge(letters)
+        .layer(axum::middleware::map_response(super::problem_for_plain_errors));
     let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
     if let Err(error) = served {
         tracing::error!(%error, "the operations listener has stopped");

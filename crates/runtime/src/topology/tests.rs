@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use pangaea_contracts::{Message, user::KeyPublished};
-use pangaea_kernel::{Answer, Cx, Definition, Failure};
+use pangaea_kernel::{Answer, Cx, Definition, Failure, Reader, Start};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -133,4 +133,22 @@ fn drawings_are_the_same_for_any_order_of_the_catalogue() {
     let json: serde_json::Value = serde_json::from_str(&topology.to_json()).unwrap();
     assert_eq!(json["edges"][0]["reader"], "van");
     assert_eq!(json["modules"][2]["consumes"]["oven"][1], "oven.evt.baked.v1");
+}
+
+#[test]
+fn a_reader_of_its_own_is_an_edge_of_its_own() {
+    let reader = Reader::named("burns", Start::Now);
+    let oven = || Arc::new(oven().emits::<Burnt>());
+    let topology = Topology::from_definitions(&[Arc::new(van().on_from(reader, note::<Burnt>)), user(), oven()]);
+    let readers: Vec<_> =
+        topology.edges.iter().filter(|edge| edge.source == "oven").map(|edge| &*edge.reader).collect();
+    assert_eq!(readers, ["van", "van-burns"]);
+    assert!(topology.edges.iter().filter(|edge| edge.source == "oven").all(|edge| edge.module == "van"));
+    assert_eq!(topology.faults(&["van", "oven", "user"], true), Vec::<String>::new());
+    assert!(topology.faults(&["van", "user"], true)[0].contains("oven does not run in this process"));
+    let same_name = Definition::new("van-burns").on::<Baked>(note::<Baked>);
+    let both = [Arc::new(van().on_from(reader, note::<Burnt>)), Arc::new(same_name), user(), oven()];
+    let faults = Topology::from_definitions(&both).faults(&[], false);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("would both read oven as van-burns"), "{faults:?}");
 }

@@ -60,7 +60,7 @@ async fn cursors(stores: &Stores) -> Result<Check> {
             };
             looked_at += 1;
             if let Some(breach) = cursor_breach(&cursor, source).await? {
-                check.breach(format!("{} reading {}: {breach}", store.module, cursor.source));
+                check.breach(format!("{} reading {}: {breach}", cursor.reader, cursor.source));
             }
         }
     }
@@ -101,6 +101,12 @@ async fn dead_letters(store: &Store, allowed: bool) -> Result<Check> {
     }
     for letter in store.database.dead_letters(NAMED_MAX).await? {
         check.breach(format!("{} of {} ({}): {}", letter.subject, letter.key, letter.state.as_str(), letter.error));
+    }
+    if !check.is_ok() {
+        check.set_note(format!(
+            "see `pangaea dead-letters list --module {}`, then redrive or abandon them",
+            store.module
+        ));
     }
     Ok(check)
 }

@@ -13,6 +13,7 @@ use pangaea_contracts::Envelope;
 use pangaea_faults::{Plant, unguarded};
 use tokio::time::Instant;
 
+pub(super) use self::gaps::end_of;
 use self::progress::Progress;
 use super::link::{Link, broker};
 use super::{consumer, stream, wire};
@@ -26,6 +27,9 @@ const PULL_EXPIRES: Duration = Duration::from_secs(30);
 const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long the stream may lag behind the announced end, nothing arriving, before the owner is asked.
 const BEHIND_WAIT: Duration = Duration::from_secs(2);
+/// How often the owner is asked for what is new while a stream is refilled: what is new comes last there, and a saga of many
+/// steps must not wait for that at each of them.
+const REFILL_ASK: Duration = Duration::from_millis(100);
 /// Duplicates dropped in a row before they are acknowledged without a commit.
 const DUPLICATES_MAX: usize = 256;
 
@@ -51,7 +55,10 @@ pub(super) struct NatsReader {
     pull_failures: usize,
     ends: Option<Subscriber>,
     announced: u64,
-    behind_since: Option<Instant>,
+    /// The stream is being refilled and has not come to this reader's place yet.
+    lags: bool,
+    /// When the owner is asked for what the stream lacks.
+    ask_at: Option<Instant>,
 }
 
 // === impl NatsReader ===
@@ -73,7 +80,8 @@ impl NatsReader {
             pull_failures: 0,
             ends: None,
             announced: 0,
-            behind_since: None,
+            lags: false,
+            ask_at: None,
         };
         let link = opened.link.clone();
         link.in_one_turn(opened.reopen()).await?;
@@ -122,13 +130,14 @@ impl NatsReader {
     }
 
     async fn wait(&mut self) -> Result<(), BusError> {
-        let behind_at = self.behind_since.map(|since| since + BEHIND_WAIT);
         let (Some(pull), Some(ends)) = (&mut self.pull, &mut self.ends) else {
             return Ok(());
         };
         tokio::select! {
+            biased;
             () = self.link.turned(self.turn) => Ok(()),
-            message = pull.next() => self.take(message),
+            // Before the stream, which may hold nothing but duplicates for a while.
+            () = sleep_until(self.ask_at) => self.catch_up().await,
             end = ends.next() => match end {
                 Some(message) => self.hear_end(&message.payload),
                 None => {
@@ -137,7 +146,7 @@ impl NatsReader {
                     Ok(())
                 }
             },
-            () = sleep_until(behind_at) => self.catch_up().await,
+            message = pull.next() => self.take(message),
         }
     }
 
@@ -146,7 +155,12 @@ impl NatsReader {
         message: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>,
     ) -> Result<(), BusError> {
         match message {
-            Some(Ok(message)) => self.accept(message.message),
+            Some(Ok(message)) => {
+                for _ in 1..pangaea_faults::deliveries() {
+                    self.accept(message.message.clone())?;
+                }
+                self.accept(message.message)
+            }
             Some(Err(error)) => self.pull_failed(&error),
             None => self.pull_failed(&"it has ended"),
         }
@@ -172,6 +186,7 @@ impl NatsReader {
         };
         self.check_log(place.log_id)?;
         let (position, tip) = (place.position, self.tip());
+        self.lags &= position < tip;
         if position <= tip {
             metrics::counter!("pangaea_bus_duplicates_total", "reader" => self.reader.clone()).increment(1);
             self.remember(position, message.reply);
@@ -215,7 +230,9 @@ impl NatsReader {
             self.cursor.log_id.clone_from(&envelope.log_id);
         }
         self.ready.push_back(envelope);
-        self.behind_since = None;
+        if !self.lags {
+            self.ask_at = None;
+        }
     }
 
     /// The position of the last message received in order.
@@ -252,8 +269,8 @@ impl NatsReader {
         let turn = self.link.turn();
         let stream = stream::find(&self.link, &self.source).await?;
         let start = consumer::start_after(&stream, &self.source, &self.tip_cursor()).await?;
-        let start = consumer::believing_the_broker(&stream, &self.reader, start).await;
-        let consumer = consumer::place(&stream, &self.reader, start).await?;
+        let sequence = consumer::believing_the_broker(&stream, &self.reader, start.sequence).await;
+        let consumer = consumer::place(&stream, &self.reader, sequence).await?;
         let ends = match self.ends.take() {
             Some(ends) => ends,
             None => {
@@ -266,6 +283,10 @@ impl NatsReader {
             consumer.stream().max_messages_per_batch(PULL_MESSAGES).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
         self.pull = Some(pull.messages().await.map_err(|error| broker("pull", error))?);
         self.turn = turn;
+        self.lags = start.lags;
+        if self.lags {
+            self.ask_at = Some(Instant::now());
+        }
         self.held = None;
         self.unacked.clear();
         Ok(())
