@@ -67,6 +67,8 @@ pub struct Audit {
     pub settled: bool,
     /// Inputs that nobody could handle are not by themselves a breach; what they keep from ending is not judged as ended.
     pub dead_letters_allowed: bool,
+    /// Ids of messages that an operator has given up: nothing is left of them, and that is known.
+    pub abandoned: Vec<String>,
 }
 
 /// A NATS server, and the first token of the store's subjects.
@@ -107,6 +109,7 @@ impl Audit {
             canaries: self.canaries.clone(),
             settled: self.settled,
             dead_letters_allowed: self.dead_letters_allowed,
+            abandoned: self.abandoned.clone(),
             journals,
             tables,
             streams,

@@ -51,6 +51,9 @@ struct Arguments {
     /// Dead letters are known; what they hold up is not judged as ended.
     #[arg(long)]
     allow_dead_letters: bool,
+    /// A message that an operator has given up. May be given more than once.
+    #[arg(long, value_name = "ID")]
+    abandoned: Vec<String>,
     /// Writes the report as JSON.
     #[arg(long)]
     json: bool,
@@ -68,22 +71,21 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<bool> {
-    let Arguments { database, nats, namespace, accepted, ledger, replies, canaries, settled, allow_dead_letters, json } =
-        arguments;
-    let nats = nats.zip(namespace).map(|(url, namespace)| Nats { url, namespace });
+    let nats = arguments.nats.zip(arguments.namespace).map(|(url, namespace)| Nats { url, namespace });
     let audit = Audit {
-        database,
+        database: arguments.database,
         nats,
-        accepted,
-        ledger,
-        replies,
-        canaries,
-        settled,
-        dead_letters_allowed: allow_dead_letters,
+        accepted: arguments.accepted,
+        ledger: arguments.ledger,
+        replies: arguments.replies,
+        canaries: arguments.canaries,
+        settled: arguments.settled,
+        dead_letters_allowed: arguments.allow_dead_letters,
+        abandoned: arguments.abandoned,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime")?;
     let report = runtime.block_on(audit.judge())?;
-    let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    let text = if arguments.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     // Whoever reads only the beginning of it has seen enough.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     Ok(report.is_sound())

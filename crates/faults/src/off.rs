@@ -78,18 +78,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_without_faults_refuses_the_variable() {
+    fn a_build_without_faults_refuses_to_be_told_of_any() {
         assert_eq!(refuse(None), Ok(()));
-        let reason = refuse(Some(OsStr::new("commit.before=crash"))).unwrap_err();
-        assert!(reason.contains(VARIABLE), "{reason}");
+        for told in ["plant:float_money", "guarded:float_money", "commit.before=crash", ""] {
+            let reason = refuse(Some(OsStr::new(told))).unwrap_err();
+            assert!(reason.contains(VARIABLE) && reason.contains("unset it"), "{reason}");
+        }
     }
 
     #[tokio::test]
-    async fn a_build_without_faults_has_none() {
-        for point in Failpoint::ALL {
-            assert_eq!(reach(*point).await, Ok(()));
+    async fn nothing_is_planted_and_nothing_fails() {
+        for plant in Plant::ALL {
+            assert!(!planted(*plant) && !unguarded(*plant), "{plant}");
         }
-        assert!(Plant::ALL.iter().all(|plant| !planted(*plant) && !unguarded(*plant)));
+        for point in Failpoint::ALL {
+            assert_eq!(reach(*point).await, Ok(()), "{point}");
+        }
         assert!(!is_active());
     }
 }

@@ -9,6 +9,7 @@ use pangaea_contracts::product::{
     CommitRefused, CommitStock, ReleaseStock, ReservationExpired, ReserveStock, StockCommitted, StockRefused,
     StockReleased, StockReserved,
 };
+use pangaea_faults::{Plant, unguarded};
 use pangaea_journal::Json;
 use pangaea_kernel::{Cx, Failure};
 
@@ -102,6 +103,10 @@ async fn happened(cx: &mut Cx, order_id: &OrderId, event: Event) -> Result<(), F
 pub(crate) fn apply(cx: &mut Cx, mut order: OrderRow, event: &Event) -> Result<OrderRow, Failure> {
     let settings = cx.settings::<OrderSettings>()?;
     let Some(Step { saga, say, entry }) = domain::step(order.saga(), event, &settings) else { return Ok(order) };
+    if say.contains(&Say::Capture) && saga.state != State::Committed && !unguarded(Plant::StockCommittedAfterCapture) {
+        // Behind the state machine, because money that was taken for goods that are not there cannot be hidden again.
+        return Err(Failure::poison(format!("the money of an order that is {} must not be taken yet", saga.state)));
+    }
     if order.state != saga.state {
         order.state = saga.state;
         order.state_since = cx.now();

@@ -84,6 +84,6 @@ async fn a_wall_clock_in_a_handler() -> Result<()> {
 
 async fn restart_order(shop: &mut Shop, faults: &str) -> Result<()> {
     shop.store.kill("order")?;
-    shop.store.process("order")?.envs(&[(VARIABLE.to_owned(), faults.to_owned())]);
+    shop.store.process("order")?.set_variable(VARIABLE, Some(faults));
     shop.store.restart("order").await
 }

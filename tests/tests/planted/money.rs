@@ -1,12 +1,14 @@
 //! Bugs about goods and money.
 
 use anyhow::{Result, ensure};
-use pangaea_auditor::Audit;
 use pangaea_faults::Plant;
 use pangaea_testkit::Placement;
 use pangaea_tests::{Shop, ask_to_place};
 
 use crate::support::{builder, guarded, must_be_caught, must_pass, must_pass_with_dead_letters, must_say, planted};
+
+/// The provider holds the money, and whoever asked never hears of it.
+const LOST: &str = "tok_charged_reply_lost";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_without_a_guard() -> Result<()> {
@@ -42,13 +44,8 @@ async fn stock_committed_after_the_capture() -> Result<()> {
     let mut shop = guarded(plant, builder(Placement::TogetherMemory)).await?;
     let sku = shop.new_sku(10, 100).await?;
     ask_to_place(&shop.customer, &[(&sku.code, 1)], "tok_ok").send().await?.expect(202)?;
-    must_say(&mut shop, "order", "CHECK constraint failed").await?;
-    // The bug itself stays visible, but no order holds money for goods that are not sold to it.
-    let audit = Audit { dead_letters_allowed: true, ..shop.audit()? };
-    let report = audit.judge_within(crate::support::SEEN_MAX / 20).await?;
-    ensure!(report.breached() == ["stock_before_money"], "{report}");
-    shop.store.folder().set_clean();
-    Ok(())
+    must_say(&mut shop, "order", "must not be taken yet").await?;
+    must_pass_with_dead_letters(shop).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,22 +73,17 @@ async fn give_up(shop: &Shop) -> Result<()> {
 async fn an_effect_that_is_tried_again_under_a_new_key() -> Result<()> {
     let plant = Plant::EffectRetriedUnderANewKey;
     let shop = planted(plant, builder(Placement::TogetherMemory)).await?;
-    lose_a_reply(&shop).await?;
+    let sku = shop.new_sku(10, 100).await?;
+    ask_to_place(&shop.customer, &[(&sku.code, 1)], LOST).send().await?.expect(202)?;
     must_be_caught(&shop, &shop.audit()?, "one_key").await?;
     drop(shop);
     // Asking first finds what the lost reply would have said.
     let mut shop = guarded(plant, builder(Placement::TogetherMemory)).await?;
-    lose_a_reply(&shop).await?;
+    let sku = shop.new_sku(10, 100).await?;
+    let order = shop.place(&[(&sku.code, 1)], LOST).await?;
+    ensure!(order["state"] == "confirmed", "{order}");
     must_say(&mut shop, "payment", "a try gave no outcome").await?;
     must_pass(shop).await
-}
-
-/// The provider holds the money, and the caller never hears of it.
-async fn lose_a_reply(shop: &Shop) -> Result<()> {
-    let sku = shop.new_sku(10, 100).await?;
-    let order = shop.place(&[(&sku.code, 1)], "tok_charged_reply_lost").await?;
-    ensure!(order["state"] == "confirmed", "{order}");
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,9 @@
 //! Two processes that both believe to lead, on one PostgreSQL.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pangaea_faults::{Plant, VARIABLE};
 use pangaea_testkit::{Api, Placement, Process, eventually, free_port, program, workspace};
 use pangaea_tests::{Shop, ask_to_place};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::support::{SEEN_MAX, builder, must_be_caught};
 
@@ -66,7 +63,7 @@ struct Second {
 /// A store that has an order with a deadline, and a second process that leads the same schemas.
 async fn two_leaders(faults: &str) -> Result<(Shop, Second)> {
     let start = builder(Placement::TogetherMemory)
-        .set("DATABASE__URL", &database().await?)
+        .on_postgres()
         .set("MODULES__ORDER__SETTINGS__ACTION_TIMEOUT_MS", ACTION_TIMEOUT_MS)
         .variable(VARIABLE, faults);
     let shop = Shop::open_with(start).await?;
@@ -94,19 +91,4 @@ async fn second(shop: &Shop, faults: &str) -> Result<Second> {
     };
     eventually("the second process to be ready", SEEN_MAX, ready).await?;
     Ok(Second { process, http: format!("http://{http}") })
-}
-
-/// A database of this test's own.
-#[expect(clippy::disallowed_methods, reason = "where the test's servers are is said by the environment")]
-async fn database() -> Result<String> {
-    static DATABASES: AtomicU32 = AtomicU32::new(0);
-    let url = std::env::var("PANGAEA_TEST_POSTGRES_URL").context(
-        "PANGAEA_TEST_POSTGRES_URL is not set; run this test by `cargo xtask test`, which starts PostgreSQL",
-    )?;
-    let name = format!("planted_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
-    let mut connection = PgConnection::connect(&url).await.context("PANGAEA_TEST_POSTGRES_URL")?;
-    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
-    connection.close().await?;
-    let (server, _) = url.rsplit_once('/').context("a URL without a database")?;
-    Ok(format!("{server}/{name}"))
 }

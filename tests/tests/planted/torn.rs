@@ -31,6 +31,12 @@ async fn an_outbox_in_another_transaction() -> Result<()> {
 }
 
 async fn tears(plant: Plant, check: &str) -> Result<()> {
+    // One after the other: a test that holds one store while it waits for another could wait for ever.
+    without_its_guard(plant, check).await?;
+    with_its_guard(plant).await
+}
+
+async fn without_its_guard(plant: Plant, check: &str) -> Result<()> {
     let mut shop = planted(plant, builder(Placement::TogetherMemory)).await?;
     let sku = shop.new_sku(1_000_000, 199).await?;
     let _clients = Clients::start(&shop, &sku)?;
@@ -39,7 +45,7 @@ async fn tears(plant: Plant, check: &str) -> Result<()> {
         die_at_a_commit(&mut shop, &format!("plant:{plant}"), life).await?;
         if is_caught(&audit, check).await? {
             shop.store.folder().set_clean();
-            return with_its_guard(plant).await;
+            return Ok(());
         }
     }
     bail!("{plant} was not caught in {LIVES_MAX} lives");
@@ -75,7 +81,7 @@ async fn die_at_a_commit(shop: &mut Shop, faults: &str, life: usize) -> Result<(
 }
 
 fn set_faults(shop: &mut Shop, faults: &str) -> Result<()> {
-    shop.store.process("order")?.envs(&[(VARIABLE.to_owned(), faults.to_owned())]);
+    shop.store.process("order")?.set_variable(VARIABLE, Some(faults));
     Ok(())
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct Case {
     pub(crate) canaries: Vec<String>,
     pub(crate) settled: bool,
     pub(crate) dead_letters_allowed: bool,
+    pub(crate) abandoned: Vec<String>,
     pub(crate) journals: Vec<Journal>,
     pub(crate) tables: Tables,
     pub(crate) streams: Option<BTreeMap<&'static str, Stored>>,

@@ -88,7 +88,8 @@ pub(super) fn once(case: &Case) -> Check {
             });
             check.must(same, || format!("{module} has handled {} as {name}, which is not what is there", input.id));
         }
-        let letters: HashSet<&str> = journal.letters.iter().map(|letter| letter.id.as_str()).collect();
+        let letters = journal.letters.iter().map(|letter| &letter.id).chain(&case.abandoned);
+        let letters: HashSet<&str> = letters.map(String::as_str).collect();
         let below = source.outbox.iter().filter(|row| row.position <= cursor.position);
         for message in below.filter(|row| consumes(module, &row.subject)) {
             let found = handled.contains_key(&message.position) || letters.contains(message.id.as_str());
