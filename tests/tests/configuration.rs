@@ -65,6 +65,25 @@ async fn the_memory_bus_is_refused_where_a_source_is_elsewhere() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_replicas_are_refused_on_sqlite_and_on_the_memory_bus() -> Result<()> {
+    let folder = Folder::new("configuration")?;
+    let replicas = "runtime.replicas=2";
+    for (more, key) in [
+        (&["--set", "bus.kind=nats"][..], "database.url"),
+        (&["--set", "database.url=postgres://127.0.0.1/store"], "bus.kind"),
+    ] {
+        let args = [&["check", "--set", replicas], more].concat();
+        let refused = run_program(folder.path(), &args, &[]).await?.failure()?;
+        let text = format!("{}{}", refused.stdout, refused.stderr);
+        ensure!(text.contains(key) && text.contains("runtime.replicas"), "{key}: {text}");
+    }
+    let sound = ["check", "--set", replicas, "--set", "bus.kind=nats", "--set", "database.url=postgres://db/store"];
+    run_program(folder.path(), &sound, &[]).await?.success()?;
+    folder.set_clean();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_an_error_that_names_its_key() -> Result<()> {
     let folder = Folder::new("configuration")?;
     let taken = TcpListener::bind("127.0.0.1:0")?;
