@@ -36,7 +36,7 @@ pub use repetition::{deliveries, relay_restart};
 
 // Also in the tests of a build with faults, so that what is shipped is tested there too.
 #[cfg(any(test, not(all(feature = "enabled", debug_assertions))))]
-#[cfg_attr(all(test, feature = "enabled"), allow(dead_code, reason = "only its tests use it there"))]
+#[cfg_attr(all(test, feature = "enabled"), allow(dead_code, unreachable_pub, reason = "only its tests use it there"))]
 mod off;
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
 pub use off::{

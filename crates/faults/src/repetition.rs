@@ -17,7 +17,7 @@ pub fn deliveries() -> usize {
 pub fn relay_restart(position: u64) -> Option<u64> {
     let seed = plan()?.relay_seed?;
     let mixed = mix(seed ^ position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    mixed.is_multiple_of(RESTART_ONE_IN).then(|| (mixed >> 32) % (BACK_MAX + 1))
+    mixed.is_multiple_of(RESTART_ONE_IN).then_some((mixed >> 32) % (BACK_MAX + 1))
 }
 
 /// The last steps of splitmix64.

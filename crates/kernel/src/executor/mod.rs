@@ -59,10 +59,6 @@ struct State {
 
 /// One thing for the writer to do.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "almost every piece of work is an input, so a box would only add an allocation"
-)]
 pub enum Work {
     Input(Input),
     /// Everything in a source's log up to here was not for this reader of the module's.
