@@ -35,5 +35,6 @@ pub use api::{BoxFuture, BoxStream, Bus, Cursor, LogBatch, LogReader, LogSource,
 pub use error::BusError;
 pub use memory::MemoryBus;
 pub use nats::{NatsBus, NatsConfig, NatsCredentials};
+pub use protocol::log_read_subject;
 pub use ring::LogRing;
 pub use service::{IncomingRequest, RequestHandler, ServiceHandle, ServiceSpec};

@@ -63,7 +63,8 @@ pub(crate) struct ReaderPlace {
     pub(crate) committed: u64,
 }
 
-pub(crate) fn log_read_subject(source: &str) -> String {
+/// Where the owner of a log answers questions about it.
+pub fn log_read_subject(source: &str) -> String {
     format!("{source}.rpc.log_read.v1")
 }
 

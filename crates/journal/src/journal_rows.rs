@@ -114,8 +114,15 @@ impl Writer {
         self.pending.dead_letters.insert(row.id.clone(), Some(row));
     }
 
+    /// Takes a dead letter away whose input this transaction handles.
     pub fn end_dead_letter(&mut self, id: &str) {
         self.pending.dead_letters.insert(id.to_owned(), None);
+    }
+
+    /// Takes a dead letter away whose input is given up.
+    pub fn abandon_dead_letter(&mut self, id: &str) {
+        self.pending.abandoned.insert(id.to_owned());
+        self.end_dead_letter(id);
     }
 
     pub fn write_secret(&mut self, row: SecretRow) {

@@ -23,6 +23,8 @@ pub(crate) struct Pending {
     pub(crate) timers: BTreeMap<(String, String), Option<TimerRow>>,
     pub(crate) effects: BTreeMap<String, Option<EffectRow>>,
     pub(crate) dead_letters: BTreeMap<String, Option<DeadLetterRow>>,
+    /// Of the dead letters that end: those whose input nobody will handle.
+    pub(crate) abandoned: BTreeSet<String>,
     pub(crate) secrets: BTreeMap<String, Option<SecretRow>>,
     pub(crate) secrets_expired_at: Option<Timestamp>,
     pub(crate) attempts_ended: Vec<String>,

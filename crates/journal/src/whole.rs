@@ -29,7 +29,19 @@ impl Pending {
             self.check_cursors(&inputs)?;
             self.check_inputs()?;
         }
+        self.check_letters(&inputs)?;
         self.check_messages(&inputs)
+    }
+
+    /// A dead letter goes when its input is handled, or when it is given up.
+    fn check_letters(&self, inputs: &HashMap<&str, Timestamp>) -> Result<(), JournalError> {
+        let mut ended = self.dead_letters.iter().filter(|(_, letter)| letter.is_none()).map(|(id, _)| id);
+        match ended.find(|id| !inputs.contains_key(id.as_str()) && !self.abandoned.contains(*id)) {
+            Some(id) if !unguarded(Plant::DeadLetterLostOnRedrive) => {
+                Err(JournalError::Torn(format!("the dead letter {id} goes, and its input is not handled")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A cursor moves over an input that is handled here, or put among the dead letters, or was for somebody else.

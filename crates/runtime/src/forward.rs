@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pangaea_bus::{Bus, BusError, RequestHandler, ServiceHandle, ServiceSpec};
+use pangaea_bus::{Bus, BusError, RequestHandler, ServiceHandle, ServiceSpec, log_read_subject};
 use pangaea_contracts::{Kind, Subject};
 use pangaea_journal::SecretRow;
 use pangaea_kernel::http::{CommandFuture, Commands};
@@ -116,12 +116,12 @@ impl Way {
         }
     }
 
-    /// Whether the leader answers. `command` is the subject of any of the module's commands: a leader of v0.1.0, which does
-    /// not name its epoch, is asked there, and refuses an empty command.
+    /// Whether the leader answers. One of v0.1.0, which does not name its epoch, is asked for its log, and refuses an empty
+    /// question.
     ///
     /// # Errors
     /// Says what is missing.
-    pub(crate) async fn ping(&self, module: &str, command: Option<&str>, bus: &dyn Bus) -> Result<(), String> {
+    pub(crate) async fn ping(&self, module: &str, bus: &dyn Bus) -> Result<(), String> {
         let epoch = match &*self.0.borrow() {
             Leads::Here(_) => return Ok(()),
             Leads::Nowhere => return Err("no replica leads".to_owned()),
@@ -129,8 +129,8 @@ impl Way {
         };
         let ping = |subject: String| async move { bus.request(&subject, Bytes::new(), None, PING_TIMEOUT).await };
         let mut reply = ping(leader_subject(module, epoch)).await;
-        if let (Err(BusError::NoResponders(_)), Some(command)) = (&reply, command) {
-            reply = ping(command.to_owned()).await;
+        if matches!(reply, Err(BusError::NoResponders(_))) {
+            reply = ping(log_read_subject(module)).await;
         }
         match reply {
             Ok(_) | Err(BusError::Remote { .. }) => Ok(()),
@@ -320,7 +320,7 @@ impl Carried {
 }
 
 /// The subjects of a module's commands.
-pub(crate) fn commands_of(definition: &Definition) -> impl Iterator<Item = &'static str> + '_ {
+fn commands_of(definition: &Definition) -> impl Iterator<Item = &'static str> + '_ {
     definition.handled().filter(|subject| Subject::parse(subject).is_ok_and(|subject| subject.kind == Kind::Request))
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::CODE_VERSION;
 use crate::config::Config;
 use crate::election::Election;
-use crate::forward::{Forward, LetterRequest, Way, commands_of, nobody_leads};
+use crate::forward::{Forward, LetterRequest, Way, nobody_leads};
 use crate::term::{Term, TermError};
 use crate::ways::ask_for_key;
 use crate::writer::Changes;
@@ -53,8 +53,6 @@ pub struct ModuleHandle {
     module: &'static str,
     edge: Edge,
     way: Way,
-    /// The subject of one of its commands, where it has any.
-    command: Option<&'static str>,
     bus: Arc<dyn Bus>,
 }
 
@@ -98,8 +96,7 @@ impl ModuleHost {
             settings: config.modules.get(name).map(|module| module.settings.clone()).unwrap_or_default(),
             changes: changed,
         });
-        let command = commands_of(&definition).next();
-        let handle = ModuleHandle { module: name, edge: edge.clone(), way: way.clone(), command, bus: bus.clone() };
+        let handle = ModuleHandle { module: name, edge: edge.clone(), way: way.clone(), bus: bus.clone() };
         let (bus, config) = (bus.clone(), config.clone());
         let member = Member { module, definition, database, edge, way, bus, clock, changes, config, may_read };
         Ok(Self {
@@ -236,7 +233,7 @@ impl ModuleHandle {
         if !self.bus.healthy() && self.way.is_led() {
             return Ok(());
         }
-        self.way.ping(self.module, self.command, &*self.bus).await
+        self.way.ping(self.module, &*self.bus).await
     }
 
     /// Whether anybody leads who could redrive or abandon letters.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use pangaea_contracts::order::{Cancelled, Confirmed, Refunded};
+use pangaea_contracts::order::{Cancelled, Confirmed, ManualReview, Refunded};
 use pangaea_contracts::{Message, OrderId, SkuId};
 use pangaea_journal::{Database, JournalError, Statement};
 use pangaea_order::{OrderTotals, State};
@@ -44,6 +44,7 @@ impl World {
         breaches.extend(settled_once(&books, logs));
         breaches.extend(books.orders.values().flat_map(|order| books.judge_order(order)));
         breaches.extend(books.judge_ledger(&self.till.summary()));
+        breaches.extend(books.charged_in_vain(logs));
         breaches.extend(self.judge_stock(&books));
         for order in books.orders.values() {
             *self.counts.orders.entry(order.state.as_str()).or_insert(0) += 1;
@@ -64,6 +65,11 @@ impl World {
                     breaches.push(format!("{id} was accepted for {}, and is of {}", body["total"], order.total));
                 }
                 Some(_) => {}
+            }
+            let line = |line: &Value| Some(line["unit_price"]["amount"].as_i64()? * line["quantity"].as_i64()?);
+            let sum: Option<i64> = body["lines"].as_array().into_iter().flatten().map(line).sum();
+            if sum != body["total"]["amount"].as_i64() {
+                breaches.push(format!("{id} costs {}, and its lines add up to {sum:?}", body["total"]));
             }
         }
         let strangers = books.orders.keys().filter(|id| !told.contains_key(id));
@@ -196,6 +202,20 @@ impl Books {
         });
         breaches.extend(strangers.map(|name| format!("the provider knows {name}, the store does not")));
         breaches
+    }
+
+    /// Money is taken last: an order that ends without a person's help and without goods was never charged.
+    fn charged_in_vain(&self, logs: &Logs) -> Vec<String> {
+        let reviewed = |order: &&OrderTotals| {
+            let mut said = logs.get("order").into_iter().flatten();
+            said.any(|message| message.subject == ManualReview::SUBJECT && message.key == order.order_id.as_str())
+        };
+        let cancelled = self.orders.values().filter(|order| order.state == State::Cancelled);
+        let charged = cancelled.filter(|order| !reviewed(order)).filter_map(|order| {
+            let payment = self.payments.get(&order.order_id).filter(|payment| payment.captured > 0)?;
+            Some(format!("{} is cancelled, and {} had been taken for it", order.order_id, payment.captured))
+        });
+        charged.collect()
     }
 }
 

@@ -125,7 +125,7 @@ impl Clients {
             }
             Asks::Price => {
                 let sku_id = SkuId::from_code(random.pick(&STOCK)?.0);
-                let price = pence(random.between(1, 40) * 50);
+                let price = pence(random.between(1, 2_999));
                 self.command("product", staff(), &SetPrice { sku_id, expected_version: None, price }, asks)
             }
             Asks::Adjust { .. } => {

@@ -37,20 +37,28 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use futures_util::FutureExt;
+use pangaea_faults::Plant;
 
 pub use crash::FaultCounts;
 pub use many::{Seeds, Summary};
 pub use provider::ProviderCounts;
 
-use template::Template;
+use template::{Folder, Template};
 use world::World;
+
+/// Where [`Simulation::run_and_keep`] leaves the provider's ledger.
+pub const LEDGER_FILE: &str = "provider-ledger.jsonl";
+/// Where it leaves the ids of the orders that clients were told are accepted, one a line.
+pub const ACCEPTED_FILE: &str = "accepted.txt";
 
 /// What every run begins with. Shared by all threads that simulate.
 pub struct Simulation {
     template: Template,
+    plant: Option<Plant>,
 }
 
 /// How a run is made.
@@ -123,14 +131,27 @@ impl Simulation {
     /// # Errors
     /// When it cannot be made, or this build has no failpoints.
     pub fn prepare() -> Result<Self> {
+        Self::with(None)
+    }
+
+    /// A store with a known bug in it, and the guard beneath it taken away.
+    ///
+    /// # Errors
+    /// As [`Simulation::prepare`].
+    pub fn planted(plant: Plant) -> Result<Self> {
+        Self::with(Some(plant))
+    }
+
+    fn with(plant: Option<Plant>) -> Result<Self> {
         {
             let _hook = pangaea_faults::with_hook(|_| None);
             if !pangaea_faults::is_active() {
                 bail!("this build has no failpoints: simulate in a build with debug assertions, e.g. the dev profile");
             }
         }
+        let _planted = plant.map(|plant| pangaea_faults::with_plant(plant, false));
         let template = runtime()?.block_on(Template::make())?;
-        Ok(Self { template })
+        Ok(Self { template, plant })
     }
 
     /// One run, in this thread.
@@ -138,24 +159,55 @@ impl Simulation {
     /// # Errors
     /// When there is no room for its files: what the run itself finds is its outcome.
     pub fn run(&self, seed: u64, options: Options) -> Result<Outcome> {
-        let folder = self.template.copy()?;
+        self.run_in(&self.template.copy()?, seed, options, None)
+    }
+
+    /// One run whose store is left in `folder`, for another auditor: a database per module, the provider's ledger in
+    /// [`LEDGER_FILE`] and the accepted orders in [`ACCEPTED_FILE`].
+    ///
+    /// # Errors
+    /// As [`Simulation::run`].
+    pub fn run_and_keep(&self, seed: u64, options: Options, folder: &Path) -> Result<Outcome> {
+        let copy = self.template.copy()?;
+        let outcome = self.run_in(&copy, seed, options, Some(folder))?;
+        copy.copy_databases(folder)?;
+        Ok(outcome)
+    }
+
+    fn run_in(&self, folder: &Folder, seed: u64, options: Options, keep: Option<&Path>) -> Result<Outcome> {
         let runtime = runtime()?;
+        let _planted = self.plant.map(|plant| pangaea_faults::with_plant(plant, false));
         let mut world = World::new(folder.path(), seed, options.printed, options.sabotage);
-        let ran = AssertUnwindSafe(runtime.block_on(AssertUnwindSafe(world.live()).catch_unwind()));
-        let failure = match ran.0 {
+        let failure = match runtime.block_on(AssertUnwindSafe(world.live()).catch_unwind()) {
             Ok(lived) => lived.err(),
             Err(panic) => Some(format!("panicked: {}", panic_text(&*panic))),
         };
+        if let Some(keep) = keep {
+            std::fs::write(keep.join(LEDGER_FILE), lines(world.till.entries().iter().map(serde_json::to_string))?)?;
+            let accepted = world.clients.accepted().into_keys().map(|id| Ok(id.to_string()));
+            std::fs::write(keep.join(ACCEPTED_FILE), lines(accepted)?)?;
+        }
         let (steps, hash, counts) = runtime.block_on(world.end());
         Ok(Outcome { seed, steps, hash, counts, failure })
     }
+}
+
+fn lines(all: impl Iterator<Item = serde_json::Result<String>>) -> serde_json::Result<String> {
+    all.map(|line| line.map(|line| line + "\n")).collect()
 }
 
 // === impl World: a run ===
 
 impl World {
     async fn live(&mut self) -> Result<(), String> {
+        self.begin().await?;
         self.rough_time().await?;
+        if self.random.chance(50) {
+            self.set_calm(true);
+            self.come_to_rest().await?;
+            self.orders += self.random.index(3);
+            self.rough_time().await?;
+        }
         self.settle().await?;
         self.judge().await?;
         self.take_in_everything().await.map_err(|error| error.to_string())

@@ -92,10 +92,10 @@ impl Till {
         self.desk().away_until_ms = until_ms;
     }
 
-    /// From now on every call arrives and is answered.
-    pub(crate) fn calm_down(&self) {
+    /// Whether from now on every call arrives and is answered.
+    pub(crate) fn set_calm(&self, calm: bool) {
         let mut desk = self.desk();
-        desk.calm = true;
+        desk.calm = calm;
         desk.away_until_ms = 0;
     }
 

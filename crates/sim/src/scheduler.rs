@@ -5,10 +5,10 @@ use pangaea_faults::{Action, Failpoint};
 use crate::world::World;
 
 /// Steps of a rough time.
-const STEPS: (i64, i64) = (120, 320);
+const STEPS: (i64, i64) = (70, 210);
 const ORDERS_MAX: i64 = 6;
-/// Requests beside those that place the orders, at most.
-const REQUESTS_MAX: usize = 9;
+/// Requests of a rough time beside those that place the orders, at most.
+const REQUESTS_MAX: usize = 7;
 
 /// What may be done next.
 #[derive(Clone, Debug)]
@@ -48,12 +48,11 @@ enum Move {
 // === impl World: the rough time ===
 
 impl World {
-    /// Draws how this run goes, and takes its steps.
+    /// Draws how this run goes, and starts every process.
     ///
     /// # Errors
-    /// What the simulation finds wrong.
-    pub(crate) async fn rough_time(&mut self) -> Result<(), String> {
-        self.calm = false;
+    /// When one cannot start.
+    pub(crate) async fn begin(&mut self) -> Result<(), String> {
         self.together = self.random.chance(35);
         if !self.together {
             for host in &mut self.hosts {
@@ -68,6 +67,16 @@ impl World {
         self.orders = self.random.between(2, ORDERS_MAX) as usize;
         let placement = if self.together { "together" } else { "apart" };
         self.step(&format!("{placement}, deadlines by {scale}, {} orders", self.orders));
+        Ok(())
+    }
+
+    /// Takes step after step while everything may fail. In a second one the orders of the first are there to be refunded.
+    ///
+    /// # Errors
+    /// What the simulation finds wrong.
+    pub(crate) async fn rough_time(&mut self) -> Result<(), String> {
+        self.set_calm(false);
+        self.requests_max = self.clients.requests.len() + self.orders + REQUESTS_MAX;
         for _ in 0..self.random.between(STEPS.0, STEPS.1) {
             let moves = self.moves();
             let weights: Vec<(u64, usize)> =
@@ -84,17 +93,17 @@ impl World {
             moves.push((1, Move::Look));
         }
         let requests = self.clients.requests.len();
-        if requests < self.orders + REQUESTS_MAX {
+        if requests < self.requests_max {
             moves.push((if self.clients.accepted().len() < self.orders { 14 } else { 5 }, Move::Ask));
         }
         moves.extend(self.clients.unanswered().into_iter().map(|request| (4, Move::Retry(request))));
         if requests > 0 {
             moves.push((3, Move::Repeat));
         }
-        moves.extend(self.writers_with_work().into_iter().map(|index| (24, Move::Batch(index))));
-        moves.extend(self.relays_behind().into_iter().map(|index| (24, Move::Relay(index))));
-        moves.extend(self.readers_behind().into_iter().map(|(index, source)| (24, Move::Deliver(index, source))));
-        moves.extend(self.effects_due().into_iter().map(|(index, id)| (20, Move::Effect(index, id))));
+        moves.extend(self.writers_with_work().into_iter().map(|index| (36, Move::Batch(index))));
+        moves.extend(self.relays_behind().into_iter().map(|index| (30, Move::Relay(index))));
+        moves.extend(self.readers_behind().into_iter().map(|(index, source)| (30, Move::Deliver(index, source))));
+        moves.extend(self.effects_due().into_iter().map(|(index, id)| (28, Move::Effect(index, id))));
         if self.till.next_late_ms().is_some_and(|due| due <= self.now_ms) {
             moves.push((15, Move::Late));
         }

@@ -17,10 +17,7 @@ impl World {
     /// # Errors
     /// When it does not come to rest, or the simulation finds something wrong on the way.
     pub(crate) async fn settle(&mut self) -> Result<(), String> {
-        self.calm = true;
-        self.broker.away_until_ms = 0;
-        self.till.calm_down();
-        self.step("nothing fails any more");
+        self.set_calm(true);
         self.come_to_rest().await?;
         // Staff end what waits for a person, so that every order ends.
         let Some(up) = &self.hosts[self.index_of("order")].up else { return Err("order is down".to_owned()) };

@@ -51,11 +51,7 @@ impl Template {
     /// When there is no room for it.
     pub(crate) fn copy(&self) -> Result<Folder> {
         let folder = Folder::create()?;
-        for module in ["product", "order", "payment", "user"] {
-            let file = format!("{module}.db");
-            let from = self.0.path().join(&file);
-            std::fs::copy(&from, folder.path().join(&file)).with_context(|| from.display().to_string())?;
-        }
+        self.0.copy_databases(folder.path())?;
         Ok(folder)
     }
 }
@@ -102,6 +98,16 @@ impl Folder {
 
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Copies the databases, which nobody may have open.
+    pub(crate) fn copy_databases(&self, to: &Path) -> Result<()> {
+        for module in ["product", "order", "payment", "user"] {
+            let file = format!("{module}.db");
+            let from = self.0.join(&file);
+            std::fs::copy(&from, to.join(&file)).with_context(|| from.display().to_string())?;
+        }
+        Ok(())
     }
 }
 

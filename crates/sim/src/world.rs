@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) together: bool,
     /// Orders that the clients place.
     pub(crate) orders: usize,
+    /// Requests that the clients make, at most.
+    pub(crate) requests_max: usize,
     /// No faults any more.
     pub(crate) calm: bool,
     pub(crate) sabotage: Option<Sabotage>,
@@ -72,6 +74,7 @@ impl World {
             now_ms: START_MS,
             together: true,
             orders: 0,
+            requests_max: 0,
             calm: true,
             sabotage,
             printed,
@@ -87,6 +90,14 @@ impl World {
         if self.printed {
             println!("                      {text}");
         }
+    }
+
+    /// Ends a rough time, or begins one.
+    pub(crate) fn set_calm(&mut self, calm: bool) {
+        self.calm = calm;
+        self.till.set_calm(calm);
+        self.broker.away_until_ms = 0;
+        self.step(if calm { "nothing fails any more" } else { "everything may fail" });
     }
 
     pub(crate) fn index_of(&self, module: &str) -> usize {

@@ -22,7 +22,9 @@ fn simulate(part: u64) -> Summary {
 fn seeds_1_to_125_hold_and_meet_every_fault() {
     let counts = simulate(0).counts;
     let deaths = &counts.faults.crashes;
-    let never: Vec<_> = Failpoint::ALL.iter().filter(|point| !deaths.contains_key(point.as_str())).collect();
+    // A second try of an effect is rare, and a death just after it is met in the next part: see there.
+    let missed = |point: &&Failpoint| !deaths.contains_key(point.as_str()) && **point != Failpoint::TryAfter;
+    let never: Vec<_> = Failpoint::ALL.iter().filter(missed).collect();
     assert!(never.is_empty(), "no process died at {never:?}");
     assert!(counts.faults.failures.contains_key("commit.after"), "no commit's answer was lost: {:?}", counts.faults);
     for state in ["confirmed", "cancelled", "refunded"] {
@@ -52,7 +54,8 @@ fn seeds_1_to_125_hold_and_meet_every_fault() {
 
 #[test]
 fn seeds_126_to_250_hold() {
-    simulate(1);
+    let deaths = simulate(1).counts.faults.crashes;
+    assert!(deaths.contains_key(Failpoint::TryAfter.as_str()), "no process died after a try was recorded: {deaths:?}");
 }
 
 #[test]

@@ -19,6 +19,8 @@ const PLACES: &[&str] = &[
     "order/src/store/",
     "payment/src/store/",
     "user/src/store.rs",
+    // A test's tool: it looks into every module's tables to judge a run.
+    "sim/src/",
 ];
 
 /// What cannot be avoided to give SQL to a database: a statement is made by nothing else.

@@ -2,6 +2,7 @@
 //! while it is there.
 
 mod handlers;
+mod letters;
 mod money;
 mod relays;
 mod replicas;

@@ -1,6 +1,7 @@
 //! Dead letters on an operator's word: handled again, or given up.
 
 use pangaea_contracts::Timestamp;
+use pangaea_faults::{Plant, planted};
 use pangaea_journal::{DeadLetterRow, DeadLetterState, JournalError};
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +79,11 @@ impl Executor {
             module = self.cx.definition.name(), subject = %input.subject, key = %input.key, id = %input.id,
             "redriving a dead letter"
         );
-        self.take_away(batch, letter);
+        self.cx.writer.end_dead_letter(&letter.id);
+        batch.letters_ended.push(letter.key);
+        if planted(Plant::DeadLetterLostOnRedrive) {
+            self.let_go_first().await?;
+        }
         self.run_handler(batch, &input, now).await?;
         Ok(Done::Letter(LetterOutcome::Redriven))
     }
@@ -91,13 +96,21 @@ impl Executor {
             module = self.cx.definition.name(), subject = %letter.subject, key = %letter.key, id = %letter.id,
             error = letter.error, "abandoning a dead letter"
         );
-        self.take_away(batch, letter);
+        self.cx.writer.abandon_dead_letter(&letter.id);
+        batch.letters_ended.push(letter.key);
         Ok(Done::Letter(LetterOutcome::Abandoned))
     }
 
-    fn take_away(&mut self, batch: &mut Batch, letter: DeadLetterRow) {
-        self.cx.writer.end_dead_letter(&letter.id);
-        batch.letters_ended.push(letter.key);
+    /// A planted bug: the letter is gone for good before its input has been handled, unless the guard refuses it.
+    async fn let_go_first(&mut self) -> Result<(), Abort> {
+        match self.commit().await {
+            Ok(_) => Ok(self.cx.writer.begin().await?),
+            Err(refusal @ JournalError::Torn(_)) => {
+                tracing::error!(%refusal, "a letter is not let go of before its input is handled");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The letter stays in its place, and tells of the newest failure.

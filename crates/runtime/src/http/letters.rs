@@ -275,8 +275,8 @@ mod tests {
             secrets: Vec::new(),
         };
         let text = serde_json::to_string(&input).unwrap();
-        assert!(!input_view(&text, false).to_string().contains("ada"));
+        assert!(!input_view(&text, false).to_string().contains("ada@"));
         assert_eq!(input_view(&text, true)["payload"]["email"], "ada@example.com");
-        assert!(!input_view("{\"email\":\"ada@example.com\"}", true).to_string().contains("ada"));
+        assert!(!input_view("{\"email\":\"ada@example.com\"}", true).to_string().contains("ada@"));
     }
 }
