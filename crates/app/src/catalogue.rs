@@ -95,8 +95,23 @@ fn key_file(path: &Path) -> Result<[u8; 32]> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    write_private(path, &base64::engine::general_purpose::STANDARD.encode(key))?;
-    Ok(key)
+    if make_private(path, &base64::engine::general_purpose::STANDARD.encode(key))? { Ok(key) } else { key_file(path) }
+}
+
+/// Makes the file whole or not at all, because replicas that start at once read it meanwhile. `false` where another has
+/// made it first.
+fn make_private(path: &Path, text: &str) -> Result<bool> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    write_private(&draft, text)?;
+    let linked = std::fs::hard_link(&draft, path);
+    let _ = std::fs::remove_file(&draft);
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {
