@@ -219,7 +219,7 @@ impl Forward {
             let on_its_way = !matches!(leads, Leads::Nowhere);
             let tried = tokio::select! {
                 biased;
-                tried = self.try_once(leads, &command) => tried?,
+                tried = self.try_once(leads, &command) => tried,
                 _ = ways.changed() => {
                     is_unknown |= on_its_way;
                     continue;
@@ -228,6 +228,12 @@ impl Forward {
                     is_unknown |= on_its_way;
                     return Err(gave_up(is_unknown));
                 }
+            };
+            let tried = match tried {
+                // Shed now, but an earlier try may have been handled: "nothing was done" would be a lie.
+                Err(_) if is_unknown => return Err(gave_up(is_unknown)),
+                Err(problem) => return Err(problem),
+                Ok(tried) => tried,
             };
             match tried {
                 Ok(answer) => return Ok(answer),
