@@ -6,6 +6,7 @@
 
 mod audit;
 mod clients;
+mod collector;
 pub mod drill;
 mod replies;
 pub mod scenarios;
@@ -14,6 +15,7 @@ mod shop;
 mod spoiling;
 
 pub use clients::{Accepted, Clients, Pace};
+pub use collector::{Collector, Span, Trace};
 pub use replies::Replies;
 pub use session::Session;
 pub use shop::{Shop, Sku, ask_to_place, is_settled, order_body, settled};

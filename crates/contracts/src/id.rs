@@ -111,15 +111,9 @@ impl SkuId {
 /// length-prefixed, so no two lists of parts run together.
 pub fn digest_text(parts: &[&[u8]], chars: usize) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let digest = context.finish();
     let (mut text, mut bits, mut held) = (String::with_capacity(chars), 0u32, 0u32);
-    for byte in digest.as_ref() {
-        bits = (bits << 8) | u32::from(*byte);
+    for byte in digest(parts) {
+        bits = (bits << 8) | u32::from(byte);
         held += 8;
         while held >= 5 && text.len() < chars {
             held -= 5;
@@ -127,6 +121,18 @@ pub fn digest_text(parts: &[&[u8]], chars: usize) -> String {
         }
     }
     text
+}
+
+/// The SHA-256 of `parts`, each behind its length.
+pub(crate) fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod timestamp;
 pub mod order;
 pub mod payment;
 pub mod product;
+pub mod trace;
 pub mod user;
 
 pub use actor::{Actor, Role};

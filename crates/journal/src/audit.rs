@@ -78,6 +78,15 @@ impl Database {
         rows.first().map_or(Ok(0), |row| row.get(0))
     }
 
+    /// Timers whose time has come.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn timers_due_count(&self, now: Timestamp) -> Result<u64, JournalError> {
+        let rows = self.fetch(Statement::new("SELECT COUNT(*) FROM timer WHERE due_at <= ?").bind(now)).await?;
+        rows.first().map_or(Ok(0), |row| row.get(0))
+    }
+
     /// Id, subject and key of effects that should have had their result before `moment`, at most `limit`.
     ///
     /// # Errors

@@ -110,6 +110,13 @@ impl Pool {
         }
     }
 
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        match self {
+            Self::Sqlite(pool) => (pool.size() as usize, pool.num_idle()),
+            Self::Postgres(pool) => (pool.size() as usize, pool.num_idle()),
+        }
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,

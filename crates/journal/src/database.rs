@@ -154,6 +154,11 @@ impl Database {
         self.fetch(Statement::new("SELECT 1")).await.map(drop)
     }
 
+    /// Connections for reads: how many are open, and how many of them nobody uses.
+    pub fn read_connections(&self) -> (usize, usize) {
+        self.pool.connections()
+    }
+
     pub async fn close(&self) {
         self.pool.close().await;
     }

@@ -1,6 +1,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use pangaea_contracts::trace::handling_traceparent;
 use pangaea_contracts::{
     Actor, Envelope, Kind, Message, OrderId, PAYLOAD_BYTES_MAX, PaymentId, ProductId, RefundId, SessionId, SkuId,
     Subject, Timestamp, UserId, digest_text,
@@ -19,6 +20,8 @@ pub struct Cx {
     pub(crate) definition: Arc<Definition>,
     pub(crate) settings: Arc<dyn Any + Send + Sync>,
     pub(crate) input: Input,
+    /// Of all that the handler says: the span of this input's handling.
+    pub(crate) traceparent: Option<String>,
     pub(crate) now: Timestamp,
     pub(crate) outputs: Outputs,
 }
@@ -42,6 +45,17 @@ macro_rules! derived_ids {
 }
 
 derived_ids!(OrderId, PaymentId, ProductId, RefundId, SessionId, SkuId, UserId);
+
+impl Cx {
+    /// Takes the next input, and forgets what was said for the one before.
+    pub(crate) fn begin(&mut self, input: &Input, now: Timestamp) {
+        let parent = input.traceparent.as_deref();
+        self.traceparent = parent.and_then(|parent| handling_traceparent(parent, self.definition.name(), &input.id));
+        self.input = input.clone();
+        self.now = now;
+        self.outputs = Outputs::default();
+    }
+}
 
 // === impl Cx: what a handler may know ===
 
@@ -163,7 +177,7 @@ impl Cx {
             due_at: self.now.plus_millis(delay_ms.max(0)),
             causation_id: self.input.id.clone(),
             correlation_id: self.input.correlation_id.clone(),
-            traceparent: self.input.traceparent.clone(),
+            traceparent: self.traceparent.clone(),
             payload,
         };
         self.outputs.timers.push(TimerChange::Set(row));
@@ -189,7 +203,7 @@ impl Cx {
             causation_id: self.input.id.clone(),
             correlation_id: self.input.correlation_id.clone(),
             actor: self.input.actor.clone(),
-            traceparent: self.input.traceparent.clone(),
+            traceparent: self.traceparent.clone(),
             payload,
             tries: 1,
             try_expires_at: self.now.plus_millis(E::TRY_TIMEOUT_MS),
@@ -211,7 +225,7 @@ impl Cx {
             correlation_id: self.input.correlation_id.clone(),
             actor: self.input.actor.clone(),
             time: self.now(),
-            traceparent: self.input.traceparent.clone(),
+            traceparent: self.traceparent.clone(),
             payload,
         });
     }

@@ -1,3 +1,4 @@
+use pangaea_contracts::trace::trace_id;
 use pangaea_contracts::{Actor, Envelope};
 use pangaea_journal::SecretRow;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,11 @@ impl Input {
             payload: String::new(),
             secrets: Vec::new(),
         }
+    }
+
+    /// The trace that it belongs to: 32 hexadecimal digits.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent.as_deref().and_then(trace_id)
     }
 
     pub fn is_command(&self) -> bool {

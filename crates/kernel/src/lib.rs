@@ -14,6 +14,7 @@ mod effect;
 mod executor;
 mod failure;
 mod input;
+mod observer;
 mod outputs;
 mod problem;
 mod settings;
@@ -29,5 +30,6 @@ pub use effect::{Call, Effect, ErasedPerformer, Outcome, Performed, Performer, T
 pub use executor::{BatchResult, Done, Executor, ExecutorError, LetterOutcome, Work};
 pub use failure::Failure;
 pub use input::{Input, InputKind};
+pub use observer::{HandlingEnd, Observer};
 pub use problem::{FieldError, Problem, ProblemKind};
 pub use settings::{SettingsRow, settings_subject};

@@ -9,7 +9,7 @@ use pangaea_kernel::{Call, Effect, Outcome, Performer, TryError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::provider::{Provider, Receipt};
+use crate::provider::{Provider, ProviderCall, Receipt};
 
 /// Holds money. The provider's idempotency key is `provider_key`, or the operation's own id where this is its first effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -153,6 +153,10 @@ fn key_of<'a, E>(call: &'a Call<E>, provider_key: &'a Option<String>) -> &'a str
     provider_key.as_deref().unwrap_or(&call.operation_id)
 }
 
+fn operation<'a, E>(call: &'a Call<E>, provider_key: &'a Option<String>) -> ProviderCall<'a> {
+    ProviderCall { key: key_of(call, provider_key), traceparent: call.traceparent.as_deref() }
+}
+
 // === impl AtProvider ===
 
 impl AtProvider {
@@ -174,7 +178,7 @@ impl Performer<AuthorizeIntent> for AtProvider {
     fn perform<'a>(&'a self, call: &'a Call<AuthorizeIntent>) -> BoxFuture<'a, Result<Outcome<Receipt>, TryError>> {
         let AuthorizeIntent { provider_key, amount, payment_token, order_id } = &call.effect;
         // The order's id is our name for the payment in the provider's books: an auditor compares both by it.
-        self.0.authorize(key_of(call, provider_key), *amount, payment_token, order_id.as_str())
+        self.0.authorize(operation(call, provider_key), *amount, payment_token, order_id.as_str())
     }
 
     fn query<'a>(
@@ -192,7 +196,7 @@ impl Performer<CaptureIntent> for AtProvider {
 
     fn perform<'a>(&'a self, call: &'a Call<CaptureIntent>) -> BoxFuture<'a, Result<Outcome<Receipt>, TryError>> {
         let CaptureIntent { provider_key, provider_intent, amount, .. } = &call.effect;
-        self.0.capture(key_of(call, provider_key), provider_intent, *amount)
+        self.0.capture(operation(call, provider_key), provider_intent, *amount)
     }
 
     fn query<'a>(&'a self, call: &'a Call<CaptureIntent>) -> BoxFuture<'a, Result<Option<Outcome<Receipt>>, TryError>> {
@@ -208,7 +212,7 @@ impl Performer<VoidIntent> for AtProvider {
     fn perform<'a>(&'a self, call: &'a Call<VoidIntent>) -> BoxFuture<'a, Result<Outcome<Receipt>, TryError>> {
         let VoidIntent { provider_key, provider_intent, .. } = &call.effect;
         Box::pin(async move {
-            let outcome = self.0.void(key_of(call, provider_key), provider_intent).await?;
+            let outcome = self.0.void(operation(call, provider_key), provider_intent).await?;
             self.how_it_ended(provider_intent, outcome).await
         })
     }
@@ -231,7 +235,7 @@ impl Performer<RefundIntent> for AtProvider {
 
     fn perform<'a>(&'a self, call: &'a Call<RefundIntent>) -> BoxFuture<'a, Result<Outcome<Receipt>, TryError>> {
         let RefundIntent { provider_key, provider_intent, amount, .. } = &call.effect;
-        self.0.refund(key_of(call, provider_key), provider_intent, *amount)
+        self.0.refund(operation(call, provider_key), provider_intent, *amount)
     }
 
     fn query<'a>(&'a self, call: &'a Call<RefundIntent>) -> BoxFuture<'a, Result<Option<Outcome<Receipt>>, TryError>> {

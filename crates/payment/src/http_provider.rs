@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::provider::{Answered, Provider, Receipt};
+use crate::provider::{Answered, Provider, ProviderCall, Receipt};
 
 /// Requests under way at once; more wait for a place, within their own timeout.
 const REQUESTS_MAX: usize = 128;
@@ -119,9 +119,12 @@ impl HttpProvider {
         Ok(Self { client, base, timeouts, places: Semaphore::new(REQUESTS_MAX) })
     }
 
-    async fn post(&self, path: &str, key: &str, body: Value) -> Result<Outcome<Receipt>, TryError> {
-        let key = HeaderValue::try_from(key).map_err(|error| TryError::NotDone(error.to_string()))?;
-        let request = Request::builder().method(Method::POST).header("idempotency-key", key);
+    async fn post(&self, path: &str, operation: ProviderCall<'_>, body: Value) -> Result<Outcome<Receipt>, TryError> {
+        let key = HeaderValue::try_from(operation.key).map_err(|error| TryError::NotDone(error.to_string()))?;
+        let mut request = Request::builder().method(Method::POST).header("idempotency-key", key);
+        if let Some(traceparent) = operation.traceparent.and_then(|text| HeaderValue::try_from(text).ok()) {
+            request = request.header("traceparent", traceparent);
+        }
         let request = request.header(CONTENT_TYPE, "application/json");
         self.send(request, path, body.to_string()).await?.outcome()
     }
@@ -165,29 +168,35 @@ impl Provider for HttpProvider {
         &self.base
     }
 
-    fn authorize<'a>(&'a self, key: &'a str, amount: Money, token: &'a str, reference: &'a str) -> Answered<'a> {
+    fn authorize<'a>(
+        &'a self,
+        operation: ProviderCall<'a>,
+        amount: Money,
+        token: &'a str,
+        reference: &'a str,
+    ) -> Answered<'a> {
         let Money { amount, currency } = amount;
         let body =
             json!({ "amount": amount, "currency": currency.as_str(), "payment_method": token, "reference": reference });
-        Box::pin(self.post("/v1/payment_intents", key, body))
+        Box::pin(self.post("/v1/payment_intents", operation, body))
     }
 
-    fn capture<'a>(&'a self, key: &'a str, intent: &'a str, amount: i64) -> Answered<'a> {
+    fn capture<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str, amount: i64) -> Answered<'a> {
         Box::pin(async move {
             let path = format!("/v1/payment_intents/{}/capture", path_part(intent)?);
-            self.post(&path, key, json!({ "amount": amount })).await
+            self.post(&path, operation, json!({ "amount": amount })).await
         })
     }
 
-    fn void<'a>(&'a self, key: &'a str, intent: &'a str) -> Answered<'a> {
+    fn void<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str) -> Answered<'a> {
         Box::pin(async move {
             let path = format!("/v1/payment_intents/{}/cancel", path_part(intent)?);
-            self.post(&path, key, json!({})).await
+            self.post(&path, operation, json!({})).await
         })
     }
 
-    fn refund<'a>(&'a self, key: &'a str, intent: &'a str, amount: i64) -> Answered<'a> {
-        Box::pin(self.post("/v1/refunds", key, json!({ "payment_intent": intent, "amount": amount })))
+    fn refund<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str, amount: i64) -> Answered<'a> {
+        Box::pin(self.post("/v1/refunds", operation, json!({ "payment_intent": intent, "amount": amount })))
     }
 
     fn query<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Outcome<Receipt>>, TryError>> {

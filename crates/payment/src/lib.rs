@@ -35,7 +35,7 @@ pub use effects::{
 };
 pub use http_provider::{HttpProvider, ProviderTimeouts, ProviderUrlError};
 pub use ledger::{Account, TransferKind, TransferState};
-pub use provider::{Answered, Provider, ProviderStatus, Receipt};
+pub use provider::{Answered, Provider, ProviderCall, ProviderStatus, Receipt};
 pub use settings::PaymentSettings;
 pub use store::{Balance, OrderTotals, PaymentRow, RefundRow, TransferRow, balances, totals, verify};
 

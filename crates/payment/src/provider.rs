@@ -9,30 +9,51 @@ use serde::{Deserialize, Serialize};
 /// What a call to the provider gives: an outcome, or why there is none.
 pub type Answered<'a> = BoxFuture<'a, Result<Outcome<Receipt>, TryError>>;
 
-/// A payment provider. `key` is the idempotency key: the provider does what it stands for at most once, and answers a
-/// repeat with its first answer.
+/// A payment provider. It does what an operation's key stands for at most once, and answers a repeat with its first answer.
 pub trait Provider: Send + Sync + 'static {
     /// Names the provider: one circuit breaker per target.
     fn target(&self) -> &str;
 
     /// Holds `amount` on the means of payment that `token` stands for. `reference` is our own name for the payment, at most
     /// 64 characters.
-    fn authorize<'a>(&'a self, key: &'a str, amount: Money, token: &'a str, reference: &'a str) -> Answered<'a>;
+    fn authorize<'a>(
+        &'a self,
+        operation: ProviderCall<'a>,
+        amount: Money,
+        token: &'a str,
+        reference: &'a str,
+    ) -> Answered<'a>;
 
     /// Takes `amount` (minor units) of what is held; the rest is released.
-    fn capture<'a>(&'a self, key: &'a str, intent: &'a str, amount: i64) -> Answered<'a>;
+    fn capture<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str, amount: i64) -> Answered<'a>;
 
     /// Releases what is held.
-    fn void<'a>(&'a self, key: &'a str, intent: &'a str) -> Answered<'a>;
+    fn void<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str) -> Answered<'a>;
 
     /// Gives back `amount` (minor units) of what was taken. The receipt is of the refund.
-    fn refund<'a>(&'a self, key: &'a str, intent: &'a str, amount: i64) -> Answered<'a>;
+    fn refund<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str, amount: i64) -> Answered<'a>;
 
     /// The first answer that was given to `key`. `None`: the provider has done nothing under it.
     fn query<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Outcome<Receipt>>, TryError>>;
 
     /// How an intent stands now.
     fn show<'a>(&'a self, intent: &'a str) -> Answered<'a>;
+}
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProviderCall<'a> {
+    /// The idempotency key.
+    pub key: &'a str,
+    /// The try's place in its trace (W3C), for a provider that goes on with it.
+    pub traceparent: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for ProviderCall<'a> {
+    /// In no trace.
+    fn from(key: &'a str) -> Self {
+        Self { key, traceparent: None }
+    }
 }
 
 /// What the provider says of an intent or of a refund. Amounts are minor units of the payment's currency.

@@ -231,7 +231,7 @@ async fn a_flaky_provider_does_nothing_until_it_does_it() {
     let mut seen = 0;
     for number in 0..20 {
         let key = format!("flaky-{number}");
-        if let Err(TryError::NotDone(_)) = provider.authorize(&key, gbp(1), "tok_flaky", "ref").await {
+        if let Err(TryError::NotDone(_)) = provider.authorize(key.as_str().into(), gbp(1), "tok_flaky", "ref").await {
             seen += 1;
         }
     }
@@ -314,7 +314,7 @@ async fn a_connection_that_is_never_made_did_nothing() {
     let addr = listener.local_addr().unwrap();
     drop(listener);
     let provider = HttpProvider::new(&format!("http://{addr}"), QUICK).unwrap();
-    let result = provider.authorize("key", gbp(1), "tok_ok", order().as_str()).await;
+    let result = provider.authorize("key".into(), gbp(1), "tok_ok", order().as_str()).await;
     assert!(matches!(result, Err(TryError::NotDone(_))), "{result:?}");
     assert!(provider.query("key").await.is_err(), "no answer is not the answer that nothing is known");
 }
@@ -358,13 +358,13 @@ async fn every_other_answer_is_taken_for_what_it_proves() {
     ] {
         let addr = answering(answer.clone()).await;
         let provider = HttpProvider::new(&format!("http://{addr}"), QUICK).unwrap();
-        let result = provider.authorize("key", gbp(1), "tok_ok", "ref").await;
+        let result = provider.authorize("key".into(), gbp(1), "tok_ok", "ref").await;
         let short: String = answer.chars().take(80).collect();
         assert!(if nothing_done { not_done(&result) } else { is_unknown(&result) }, "{short:?}: {result:?}");
     }
     let addr = answering(http("418 I'm a teapot", "")).await;
     let provider = HttpProvider::new(&format!("http://{addr}"), QUICK).unwrap();
-    let result = provider.authorize("key", gbp(1), "tok_ok", "ref").await;
+    let result = provider.authorize("key".into(), gbp(1), "tok_ok", "ref").await;
     assert!(matches!(result, Ok(Outcome::Refused(reason)) if reason.code == "provider_418"));
     let addr = answering(http("500 Internal Server Error", "")).await;
     let provider = HttpProvider::new(&format!("http://{addr}"), QUICK).unwrap();
@@ -376,7 +376,7 @@ async fn a_provider_that_does_not_answer_is_left_after_the_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let provider = HttpProvider::new(&format!("http://{}", listener.local_addr().unwrap()), QUICK).unwrap();
     let begun = std::time::Instant::now();
-    assert!(is_unknown(&provider.authorize("key", gbp(1), "tok_ok", "ref").await));
+    assert!(is_unknown(&provider.authorize("key".into(), gbp(1), "tok_ok", "ref").await));
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
@@ -385,10 +385,10 @@ async fn the_same_key_is_done_once_and_found_by_its_query() {
     let sim = Sim::start("once").await;
     let provider = sim.provider();
     assert_eq!(provider.query("key-1").await, Ok(None));
-    let first = provider.authorize("key-1", gbp(5), "tok_ok", "ref").await.unwrap();
-    assert_eq!(provider.authorize("key-1", gbp(5), "tok_ok", "ref").await.unwrap(), first);
+    let first = provider.authorize("key-1".into(), gbp(5), "tok_ok", "ref").await.unwrap();
+    assert_eq!(provider.authorize("key-1".into(), gbp(5), "tok_ok", "ref").await.unwrap(), first);
     assert_eq!(provider.query("key-1").await, Ok(Some(first)));
-    let other = provider.authorize("key-1", gbp(6), "tok_ok", "ref").await.unwrap();
+    let other = provider.authorize("key-1".into(), gbp(6), "tok_ok", "ref").await.unwrap();
     assert!(matches!(other, Outcome::Refused(refused) if refused.code == "idempotency_key_reused"));
     let declined = provider.authorize("key-2", gbp(5), "tok_declined", "ref").await.unwrap();
     assert_ne!(declined, Outcome::Refused(reason("card_declined")), "the provider's own words");

@@ -12,6 +12,7 @@ use crate::ModuleHandle;
 use crate::config::{BusKind, Config, ConfigError};
 use crate::http::{self, HttpError};
 use crate::module_host::ModuleHost;
+use crate::telemetry::Telemetry;
 use crate::term::TermError;
 use crate::topology::Topology;
 
@@ -29,7 +30,7 @@ pub struct Host {
     clock: Arc<dyn Clock>,
     api: TcpListener,
     operations: TcpListener,
-    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    telemetry: Telemetry,
 }
 
 /// What runs, once everything has started.
@@ -73,12 +74,12 @@ impl Host {
         config: Config,
         catalogue: Vec<Arc<dyn Module>>,
         clock: Arc<dyn Clock>,
-        render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+        telemetry: Telemetry,
     ) -> Result<Self, HostError> {
         let modules = choose(&config, catalogue)?;
         let api = listen(config.http.listen, "http.listen", "HTTP__LISTEN")?;
         let operations = listen(config.operations.listen, "operations.listen", "OPERATIONS__LISTEN")?;
-        Ok(Self { config, modules, clock, api, operations, render_metrics })
+        Ok(Self { config, modules, clock, api, operations, telemetry })
     }
 
     /// Runs until `shutdown`, or until a part fails that cannot go on. `started` is called once everything serves.
@@ -86,21 +87,26 @@ impl Host {
     /// # Errors
     /// What kept it from starting, or [`HostError::Failed`].
     pub async fn run(self, shutdown: CancellationToken, started: impl FnOnce(Started) + Send) -> Result<(), HostError> {
-        let Self { config, modules, clock, api, operations, render_metrics } = self;
+        let Self { config, modules, clock, api, operations, telemetry } = self;
         let failed = CancellationToken::new();
         let health = http::Health::default();
         let operations_address = operations.local_addr().unwrap_or(config.operations.listen);
         let api_address = api.local_addr().unwrap_or(config.http.listen);
         let stop_operations = CancellationToken::new();
-        let operations_task =
-            http::serve_operations(operations, health.clone(), render_metrics, &config.http, stop_operations.clone());
+        let operations_task = http::serve_operations(
+            operations,
+            health.clone(),
+            telemetry.clone(),
+            &config.http,
+            stop_operations.clone(),
+        );
 
         let bus = open_bus(&config).await?;
         health.watch_bus(bus.clone());
         let may_read = CancellationToken::new();
         let mut hosts = Vec::new();
         for module in &modules {
-            let opened = open_module(module, &config, &clock, &bus, &shutdown, &may_read).await?;
+            let opened = open_module(module, &config, &clock, &bus, &shutdown, &may_read, &telemetry).await?;
             let Some(host) = opened else { return Ok(()) };
             hosts.push(host);
         }
@@ -115,7 +121,7 @@ impl Host {
         }
         may_read.cancel();
         let handles: Vec<ModuleHandle> = hosts.iter().map(|host| host.handle.clone()).collect();
-        let routes = http::api_router(&modules, &handles, &config)?;
+        let routes = http::api_router(&modules, &handles, &config, telemetry.spans())?;
         let stop_api = CancellationToken::new();
         let api_task = tokio::spawn(http::serve_http("api", api, routes, config.http.clone(), stop_api.clone()));
         health.set_modules(handles.clone());
@@ -231,10 +237,12 @@ async fn open_module(
     bus: &Arc<dyn Bus>,
     shutdown: &CancellationToken,
     may_read: &CancellationToken,
+    telemetry: &Telemetry,
 ) -> Result<Option<ModuleHost>, HostError> {
     let is_server = config.database.url.starts_with("postgres");
     loop {
-        let built = ModuleHost::build(module.clone(), config, clock.clone(), bus, may_read.clone()).await;
+        let built =
+            ModuleHost::build(module.clone(), config, clock.clone(), bus, may_read.clone(), telemetry.clone()).await;
         let reason = match built {
             Ok(host) => return Ok(Some(host)),
             Err(reason) => reason,

@@ -15,11 +15,13 @@ use crate::CODE_VERSION;
 use crate::config::Config;
 use crate::election::Election;
 use crate::forward::{Forward, LetterRequest, Way, nobody_leads};
+use crate::telemetry::Telemetry;
 use crate::term::{Term, TermError};
 use crate::ways::ask_for_key;
 use crate::writer::Changes;
 
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+const OBSERVE_WAIT: Duration = Duration::from_millis(500);
 
 /// What a module's replica has whether it leads or stands by.
 pub(crate) struct Member {
@@ -32,6 +34,7 @@ pub(crate) struct Member {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) changes: Changes,
     pub(crate) config: Config,
+    pub(crate) telemetry: Telemetry,
     /// Cancelled when the logs of all co-hosted modules can be read.
     pub(crate) may_read: CancellationToken,
 }
@@ -77,6 +80,7 @@ impl ModuleHost {
         clock: Arc<dyn Clock>,
         bus: &Arc<dyn Bus>,
         may_read: CancellationToken,
+        telemetry: Telemetry,
     ) -> Result<Self, JournalError> {
         let definition = Arc::new(module.define());
         let name = definition.name();
@@ -98,7 +102,8 @@ impl ModuleHost {
         });
         let handle = ModuleHandle { module: name, edge: edge.clone(), way: way.clone(), bus: bus.clone() };
         let (bus, config) = (bus.clone(), config.clone());
-        let member = Member { module, definition, database, edge, way, bus, clock, changes, config, may_read };
+        let member =
+            Member { module, definition, database, edge, way, bus, clock, changes, config, telemetry, may_read };
         Ok(Self {
             handle,
             member: Arc::new(member),
@@ -257,9 +262,22 @@ impl ModuleHandle {
     }
 
     /// Sets the gauges of what is looked at only when somebody asks.
-    pub(crate) fn observe(&self) {
-        if let Some(queue) = self.way.queue_here() {
-            queue.admission().observe(self.module, queue.commands_waiting());
+    pub(crate) async fn observe(&self) {
+        let (database, module) = (self.edge.database(), self.module);
+        let (open, idle) = database.read_connections();
+        for (state, count) in [("idle", idle), ("used", open.saturating_sub(idle))] {
+            metrics::gauge!(
+                "db_client_connection_count",
+                "db_client_connection_pool_name" => module, "db_client_connection_state" => state
+            )
+            .set(count as f64);
+        }
+        let Some(queue) = self.way.queue_here() else { return };
+        queue.admission().observe(module, queue.commands_waiting());
+        // A database that is away leaves what was known: the scrape is not made to wait for it.
+        let due = database.timers_due_count(self.edge.clock().now());
+        if let Ok(Ok(due)) = tokio::time::timeout(OBSERVE_WAIT, due).await {
+            metrics::gauge!("pangaea_timers_due", "module" => module).set(due as f64);
         }
     }
 }

@@ -1,11 +1,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use pangaea_contracts::Timestamp;
 use pangaea_kernel::{Done, Work};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admission::{Admission, Shed, ShedReason};
+use crate::telemetry::spans::now;
 
 /// Payloads of commands that may wait, together: their number alone would let a few thousand large ones fill the memory.
 const COMMAND_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -26,6 +28,7 @@ pub(crate) struct Queue {
 pub(crate) struct Job {
     pub(crate) work: Vec<Work>,
     pub(crate) reply: Option<oneshot::Sender<Vec<Done>>>,
+    pub(crate) queued_at: SystemTime,
 }
 
 /// The writer's end of the queue.
@@ -129,7 +132,7 @@ impl Queue {
 impl Job {
     fn with_reply(work: Vec<Work>) -> (Self, oneshot::Receiver<Vec<Done>>) {
         let (reply, receiver) = oneshot::channel();
-        (Self { work, reply: Some(reply) }, receiver)
+        (Self { work, reply: Some(reply), queued_at: now() }, receiver)
     }
 }
 

@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_bus::{Bus, BusError, Cursor, LogBatch, LogReader};
+use pangaea_contracts::Timestamp;
 use pangaea_faults::{Failpoint, Injected, Plant, deliveries, planted, reach};
-use pangaea_kernel::{Done, Input, Reading, Start, Work};
+use pangaea_kernel::{Clock, Done, Input, Reading, Start, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::queue::{Queue, QueueError};
@@ -28,6 +29,7 @@ pub(crate) struct ReaderTask {
     pub(crate) performs: bool,
     /// What the reader has committed of this source.
     pub(crate) cursor: Cursor,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -112,6 +114,7 @@ impl ReaderTask {
                 Ok(batch) => batch,
                 Err(error) => return Interrupted::Bus(error),
             };
+            self.observe_lag(batch.as_ref().and_then(|batch| batch.messages.first()).map(|first| first.time));
             let work = self.work(batch.as_ref(), &mut seen);
             self.queue.admission().has_read(&self.place(), self.cursor.position, reader.end());
             if work.is_empty() {
@@ -122,7 +125,18 @@ impl ReaderTask {
                 return interrupted;
             }
             *progressed = true;
+            if self.cursor.position >= reader.end() {
+                self.observe_lag(None);
+            }
         }
+    }
+
+    /// How old the oldest message is that waits for this reader; none waits when it is at the end.
+    fn observe_lag(&self, oldest: Option<Timestamp>) {
+        let lag_ms = oldest.map_or(0, |time| self.clock.now().millis_since(time).max(0));
+        let (module, reader, source) = (self.module, self.reading.reader.clone(), self.reading.source.clone());
+        metrics::gauge!("pangaea_reader_lag_seconds", "module" => module, "reader" => reader, "source" => source)
+            .set(lag_ms as f64 / 1e3);
     }
 
     /// A reader that begins now and has never been opened takes the log's end for its cursor, in a commit of its own.

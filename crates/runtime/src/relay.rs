@@ -1,8 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_bus::{BusError, Relay};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::module_log::ModuleLog;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// Short, because a broker that is back should find the relay there; the link itself knows how often to try.
@@ -15,6 +18,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 pub(crate) async fn run(
     module: &'static str,
     mut relay: Box<dyn Relay>,
+    log: Arc<ModuleLog>,
     relayed: watch::Sender<u64>,
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
@@ -30,8 +34,10 @@ pub(crate) async fn run(
             Ok(progress) => {
                 backoff = BACKOFF_FIRST;
                 told = None;
+                log.relayed(progress.position);
                 relayed.send_replace(progress.position);
                 metrics::gauge!("pangaea_relay_position", "module" => module).set(progress.position as f64);
+                observe_lag(module, &log, progress.position);
             }
             Err(error @ BusError::StreamAhead { .. }) => return Err(error),
             Err(error) => {
@@ -40,9 +46,16 @@ pub(crate) async fn run(
                     tracing::warn!(module, %error, "the relay cannot append; trying again");
                 }
                 metrics::counter!("pangaea_relay_errors_total", "module" => module).increment(1);
+                observe_lag(module, &log, *relayed.borrow());
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }
     }
+}
+
+/// How many rows the broker lacks, and since when it lacks the oldest of them.
+fn observe_lag(module: &'static str, log: &ModuleLog, position: u64) {
+    metrics::gauge!("pangaea_relay_lag", "module" => module).set(log.last().saturating_sub(position) as f64);
+    metrics::gauge!("pangaea_relay_lag_seconds", "module" => module).set(log.relay_wait().as_secs_f64());
 }

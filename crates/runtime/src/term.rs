@@ -14,11 +14,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::CODE_VERSION;
 use crate::admission::{Admission, Bounds};
+use crate::appends::Appends;
+use crate::config::BusKind;
 use crate::effects::{EffectInbox, EffectsTask};
+use crate::handling::{Handlings, Waits};
 use crate::module_host::Member;
 use crate::module_log::ModuleLog;
 use crate::queue::Queue;
 use crate::reader::ReaderTask;
+use crate::recovered;
 use crate::writer::WriterTask;
 
 const LAST_COMMIT_WAIT: Duration = Duration::from_secs(1);
@@ -92,10 +96,16 @@ impl Term {
     pub(crate) async fn begin(member: Arc<Member>, writer: Writer) -> Result<Self, TermError> {
         let Member { definition, database, config, clock, .. } = &*member;
         let name = definition.name();
-        let executor = Executor::new(writer, definition.clone(), CODE_VERSION).await?;
+        let (waits, spans) = (Waits::default(), member.telemetry.spans().clone());
+        let handlings = Handlings::of(definition, spans.clone(), waits.clone());
+        let executor = Executor::new(writer, definition.clone(), CODE_VERSION).await?.observed_by(Box::new(handlings));
         let head = executor.writer().head().clone();
-        let log =
-            Arc::new(ModuleLog::new(database.clone(), head.log_id.clone(), head.outbox_end, config.bus.ring_rows));
+        if !head.previous_stop_clean {
+            recovered::export(&spans, definition, database).await;
+        }
+        let appends = (config.bus.kind == BusKind::Nats).then(|| Appends::new(spans.clone()));
+        let (log_id, log_end, ring_rows) = (head.log_id.clone(), head.outbox_end, config.bus.ring_rows);
+        let log = Arc::new(ModuleLog::new(database.clone(), log_id, log_end, ring_rows, appends));
         let admission = Arc::new(Admission::new(Bounds::from(config), log.readers().clone(), log.end()));
         admission.set_effects_pending(executor.effects_pending());
         let (queue, lanes) = Queue::new(admission.clone());
@@ -121,6 +131,7 @@ impl Term {
             clock: clock.clone(),
             config: config.effects.clone(),
             inherited,
+            spans: spans.clone(),
             shutdown: tasks.stop_effects.clone(),
         };
         let writer = WriterTask {
@@ -132,6 +143,8 @@ impl Term {
             effects: inbox,
             admission,
             changes: member.changes.clone(),
+            spans,
+            waits,
             swept: None,
             drain: tasks.stop_writing.clone(),
         };
@@ -197,9 +210,9 @@ impl Term {
         let guard = end.failed.clone().drop_guard();
         let relayed = watch::Sender::new(0);
         self.tasks.relayed = Some(relayed.subscribe());
-        let module = self.member.name();
+        let (module, log) = (self.member.name(), self.log.clone());
         self.tasks.relay.spawn(async move {
-            match crate::relay::run(module, relay, relayed, shutdown).await {
+            match crate::relay::run(module, relay, log, relayed, shutdown).await {
                 Ok(()) => drop(guard.disarm()),
                 Err(error) if end.is_over().await => {
                     end.lose(&error);
@@ -219,6 +232,7 @@ impl Term {
                 queue: self.queue.clone(),
                 performs: self.member.definition.performs_effects(),
                 cursor,
+                clock: self.member.clock.clone(),
                 shutdown: self.tasks.stop_reading.clone(),
             };
             let (module, end) = (self.member.name(), self.end.clone());

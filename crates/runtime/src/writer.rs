@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, BatchDone};
 use crate::effects::EffectInbox;
+use crate::handling::Waits;
 use crate::module_log::ModuleLog;
 use crate::queue::{Job, Lanes, Wake};
+use crate::telemetry::spans::{Spans, now};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
@@ -29,6 +31,9 @@ pub(crate) struct WriterTask {
     pub(crate) admission: Arc<Admission>,
     /// The end of the inbox, for those who wait for a change.
     pub(crate) changes: Changes,
+    pub(crate) spans: Spans,
+    /// What the executor's observer is told of a batch before it runs.
+    pub(crate) waits: Waits,
     /// When expired secrets were last removed: along with a batch, because nobody waits for it.
     pub(crate) swept: Option<Instant>,
     /// Ends with this token: what waits then is still handled.
@@ -107,6 +112,9 @@ impl WriterTask {
 
     /// Runs jobs to their commit, however long the database is away, then tells everybody.
     async fn batch(&mut self, mut jobs: Vec<Job>) -> Result<(), ExecutorError> {
+        if self.spans.is_on() {
+            jobs.iter().for_each(|job| self.waits.begin(&self.spans, &job.work, job.queued_at));
+        }
         let replies: Vec<_> = jobs.iter_mut().map(|job| (job.work.len(), job.reply.take())).collect();
         let mut work: Vec<Work> = jobs.into_iter().flat_map(|job| job.work).collect();
         if self.swept.is_none_or(|swept| swept.elapsed() > SWEEP_EVERY) {
@@ -121,7 +129,9 @@ impl WriterTask {
                 Err(ExecutorError::Transient(error)) => {
                     tracing::warn!(module = self.module, %error, retry_in_ms = backoff.as_millis() as u64, "a batch could not be committed");
                     metrics::counter!("pangaea_batch_retries_total", "module" => self.module).increment(1);
+                    let paused = now();
                     tokio::time::sleep(backoff).await;
+                    self.waits.backed_off(paused);
                     // A session that is silent for longer is ended by the server.
                     backoff = (backoff * 2).min(if self.has_heartbeat() { HEARTBEAT_EVERY } else { BACKOFF_MAX });
                     // A database that was away says nothing about how long a batch takes.
@@ -130,6 +140,7 @@ impl WriterTask {
                 Err(fatal) => return Err(fatal),
             }
         };
+        self.waits.end();
         self.observe(&work, &result, started.elapsed());
         self.tell(replies, result);
         Ok(())
@@ -165,6 +176,7 @@ impl WriterTask {
         metrics::gauge!("pangaea_inbox_end", "module" => module).set(head.inbox_end as f64);
         metrics::gauge!("pangaea_outbox_end", "module" => module).set(head.outbox_end as f64);
         metrics::gauge!("pangaea_dead_letters", "module" => module).set(f64::from(self.executor.dead_letters()));
+        metrics::gauge!("pangaea_parked_keys", "module" => module).set(self.executor.parked_keys() as f64);
         for cursor in self.executor.cursors() {
             let (reader, source) = (cursor.reader.clone(), cursor.source.clone());
             let gauge = metrics::gauge!("pangaea_cursor", "module" => module, "reader" => reader, "source" => source);

@@ -15,6 +15,7 @@ use pangaea_journal::{Migration, Statement, record};
 use pangaea_kernel::http::Edge;
 use pangaea_kernel::{Answer, Cx, Definition, Failure, Input, InputKind, Module, Reader, Start, SystemClock};
 use pangaea_runtime::config::{Config, Overrides, Sources};
+use pangaea_runtime::telemetry::Telemetry;
 use pangaea_runtime::{Host, HostError, ModuleHandle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,7 +119,7 @@ impl Running {
         config.modules.clear();
         let catalogue: Vec<Arc<dyn Module>> =
             [user, oven, van].into_iter().map(|define| Arc::new(Small(define)) as Arc<dyn Module>).collect();
-        let host = Host::build(config, catalogue, Arc::new(SystemClock), Arc::new(String::new)).await.unwrap();
+        let host = Host::build(config, catalogue, Arc::new(SystemClock), Telemetry::off()).await.unwrap();
         let (shutdown, (tell, started)) = (CancellationToken::new(), tokio::sync::oneshot::channel());
         let task = tokio::spawn(host.run(shutdown.clone(), |started| {
             let _ = tell.send(started);

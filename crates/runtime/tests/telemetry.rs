@@ -5,7 +5,7 @@ use pangaea_runtime::telemetry::{self, TelemetryError};
 
 #[test]
 fn metrics_are_rendered_and_a_second_start_is_refused() {
-    let config = Config::load(&Sources::default()).unwrap().config.telemetry;
+    let config = Config::load(&Sources::default()).unwrap().config;
     let telemetry = telemetry::init(&config).unwrap();
     metrics::counter!("test_orders_total", "state" => "confirmed").increment(3);
     metrics::histogram!("test_commit_seconds").record(0.004);

@@ -30,7 +30,7 @@ struct Cli {
     /// Run this seed only
     #[arg(long, conflicts_with_all = ["seeds", "first"])]
     seed: Option<u64>,
-    /// Runs at the same time, each in a thread of its own; as many as there are processors unless given
+    /// Runs at the same time, each in a thread of its own; three for each processor unless given, because a run waits a lot
     #[arg(long)]
     jobs: Option<usize>,
     /// Go on behind a run that failed
@@ -44,6 +44,9 @@ struct Cli {
     json: bool,
 }
 
+/// A run hands every statement to a thread of its database and waits for it.
+const JOBS_PER_PROCESSOR: usize = 3;
+
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     #[expect(clippy::disallowed_methods, reason = "which faults are planted is said once, at the start")]
@@ -54,7 +57,7 @@ fn main() -> Result<ExitCode> {
     }
     let simulation = Simulation::prepare()?;
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let jobs = cli.jobs.unwrap_or(processors);
+    let jobs = cli.jobs.unwrap_or(processors * JOBS_PER_PROCESSOR);
     let seeds = match cli.seed {
         Some(first) => Seeds { first, count: 1, jobs: 1, keep_going: false },
         None => Seeds { first: cli.first, count: cli.seeds, jobs, keep_going: cli.keep_going },

@@ -5,7 +5,7 @@ use pangaea_contracts::Money;
 use pangaea_contracts::order::Reason;
 use pangaea_faults::{Failpoint, reach};
 use pangaea_kernel::{Outcome, TryError};
-use pangaea_payment::{Answered, Provider, Receipt};
+use pangaea_payment::{Answered, Provider, ProviderCall, Receipt};
 use pangaea_simulator::{Answer, Command, LedgerEntry, LedgerSummary, Offline, Token};
 
 use crate::random::Random;
@@ -201,25 +201,31 @@ impl Provider for Till {
         "provider"
     }
 
-    fn authorize<'a>(&'a self, key: &'a str, amount: Money, token: &'a str, reference: &'a str) -> Answered<'a> {
+    fn authorize<'a>(
+        &'a self,
+        operation: ProviderCall<'a>,
+        amount: Money,
+        token: &'a str,
+        reference: &'a str,
+    ) -> Answered<'a> {
         let Some(token) = Token::parse(token) else {
             let reason = Reason::new("unknown_payment_method", "there is no such means of payment");
             return Box::pin(async { Ok(Outcome::Refused(reason)) });
         };
         let (currency, reference) = (amount.currency.to_string(), reference.to_owned());
-        self.post(key, Command::Authorize { amount: amount.amount, currency, token, reference })
+        self.post(operation.key, Command::Authorize { amount: amount.amount, currency, token, reference })
     }
 
-    fn capture<'a>(&'a self, key: &'a str, intent: &'a str, amount: i64) -> Answered<'a> {
-        self.post(key, Command::Capture { intent: intent.to_owned(), amount: Some(amount) })
+    fn capture<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str, amount: i64) -> Answered<'a> {
+        self.post(operation.key, Command::Capture { intent: intent.to_owned(), amount: Some(amount) })
     }
 
-    fn void<'a>(&'a self, key: &'a str, intent: &'a str) -> Answered<'a> {
-        self.post(key, Command::Void { intent: intent.to_owned() })
+    fn void<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str) -> Answered<'a> {
+        self.post(operation.key, Command::Void { intent: intent.to_owned() })
     }
 
-    fn refund<'a>(&'a self, key: &'a str, intent: &'a str, amount: i64) -> Answered<'a> {
-        self.post(key, Command::Refund { intent: intent.to_owned(), amount })
+    fn refund<'a>(&'a self, operation: ProviderCall<'a>, intent: &'a str, amount: i64) -> Answered<'a> {
+        self.post(operation.key, Command::Refund { intent: intent.to_owned(), amount })
     }
 
     fn query<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Outcome<Receipt>>, TryError>> {

@@ -35,9 +35,13 @@ pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// `cargo xtask sim`. In the dev profile: only builds with debug assertions have failpoints.
+/// For what runs long: our own crates optimised a little, in the dev profile still, because only builds with debug assertions
+/// have failpoints. What is built by others is shared with the tests.
+pub(crate) const LONG_RUNS: [&str; 2] = ["--config", "profile.dev.opt-level=1"];
+
+/// `cargo xtask sim`.
 pub(crate) fn sim(args: &[String]) -> Result<ExitCode> {
-    run(cargo().args(["build", "--package", "pangaea-sim"]))?;
+    run(cargo().arg("build").args(LONG_RUNS).args(["--package", "pangaea-sim"]))?;
     let mut command = Command::new(target().join("debug/pangaea-sim"));
     command.args(args).current_dir(root());
     println!("$ {}", shown(&command));

@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
+use crate::binary::LONG_RUNS;
 use crate::workspace::{cargo, root, run as run_command, shown, target};
 use crate::{test, tools};
 
@@ -13,7 +14,8 @@ use crate::{test, tools};
 /// When the build fails.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let tools = tools::find_or_install(false);
-    run_command(cargo().args(["build", "--package", "pangaea", "--package", "pangaea-tests", "--bins"]))?;
+    let packages = ["--package", "pangaea", "--package", "pangaea-tests", "--bins"];
+    run_command(cargo().arg("build").args(LONG_RUNS).args(packages))?;
     let mut command = Command::new(target().join("debug/drill"));
     test::give(&mut command, &test::environment(&tools));
     command.args(args).current_dir(root());

@@ -32,19 +32,19 @@ pub(crate) struct RunArgs {
 /// Runs until Ctrl-C or SIGTERM, then finishes what has been taken.
 pub(super) async fn run(args: RunArgs) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let telemetry = telemetry::init(&config.telemetry)?;
+    let telemetry = telemetry::init(&config)?;
     let provider = Provider::of(&config).await?;
     let outside = Outside { provider_url: provider.url.clone(), may_write: true };
     let Catalogue { modules, user } = catalogue::build(&config, &outside)?;
-    let render = Arc::new(move || telemetry.render_metrics());
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let embedded = provider.is_embedded();
-    let outcome = match Host::build(config.clone(), modules, Arc::new(SystemClock), render).await {
+    let outcome = match Host::build(config.clone(), modules, Arc::new(SystemClock), telemetry.clone()).await {
         Ok(host) => host.run(shutdown, |started| announce(&config, user, started, embedded)).await,
         Err(error) => Err(error),
     };
     provider.stop().await;
+    telemetry.shut_down().await;
     outcome?;
     Ok(ExitCode::SUCCESS)
 }

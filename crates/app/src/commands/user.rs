@@ -8,6 +8,7 @@ use pangaea_contracts::Role;
 use pangaea_kernel::{Problem, SystemClock};
 use pangaea_runtime::Host;
 use pangaea_runtime::config::BusKind;
+use pangaea_runtime::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgs;
@@ -59,7 +60,7 @@ pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
     config.operations.listen = ([127, 0, 0, 1], 0).into();
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: true };
     let Catalogue { modules, user: accounts } = catalogue::build(&config, &outside)?;
-    let host = Host::build(config, modules, Arc::new(SystemClock), Arc::new(String::new)).await?;
+    let host = Host::build(config, modules, Arc::new(SystemClock), Telemetry::off()).await?;
 
     let stop = CancellationToken::new();
     let outcome = Arc::new(Mutex::new(None));

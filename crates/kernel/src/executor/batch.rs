@@ -9,11 +9,12 @@ use futures_util::FutureExt;
 use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_faults::{Failpoint, Plant, reach, unguarded};
 use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError};
+use tracing::Instrument;
 
 use super::{Cursors, Done, Executor, Work, cursor_row, timer_input};
 use crate::outputs::{Outputs, TimerChange};
 use crate::settings::SettingsRow;
-use crate::{Answer, Failure, Input, InputKind, Keys, Problem, ProblemKind};
+use crate::{Answer, Failure, HandlingEnd, Input, InputKind, Keys, Problem, ProblemKind};
 
 /// Why a batch did not commit.
 pub(super) enum Abort {
@@ -180,7 +181,10 @@ impl Executor {
     /// Commits the transaction, if it is whole: the end of the log as it is then.
     pub(super) async fn commit(&mut self) -> Result<Vec<Arc<Envelope>>, JournalError> {
         self.cx.writer.check_whole()?;
-        Ok(self.cx.writer.commit().await?.into_iter().map(Arc::new).collect())
+        self.observer.committing();
+        let log = self.cx.writer.commit().await?.into_iter().map(Arc::new).collect();
+        self.observer.committed();
+        Ok(log)
     }
 
     pub(super) fn try_again(&mut self, batch: &mut Batch, effect_id: &str, expires_at: Timestamp) -> Done {
@@ -208,11 +212,11 @@ impl Executor {
         now: Timestamp,
     ) -> Result<Done, Abort> {
         let mark = self.cx.writer.mark();
-        self.cx.input = input.clone();
-        self.cx.now = now;
-        self.cx.outputs = Outputs::default();
+        self.cx.begin(input, now);
+        self.observer.handling(input);
         reach(Failpoint::HandlerBefore).await?;
         let handled = self.handle(input).await;
+        self.observer.handled(input, handling_end(&handled, input));
         reach(Failpoint::HandlerAfter).await?;
         let failure = match handled {
             Ok(answer) => {
@@ -303,7 +307,15 @@ impl Executor {
             return Err(Failure::poison(format!("there is no handler for {}", input.subject)));
         };
         let (cx, payload) = (&mut self.cx, &input.payload);
-        let outcome = AssertUnwindSafe(async move { run(cx, payload).await }).catch_unwind().await;
+        // What a handler logs is found by its trace and by what it belongs to.
+        let span = tracing::info_span!(
+            "handle",
+            subject = input.subject,
+            input_id = input.id,
+            correlation_id = input.correlation_id,
+            trace_id = input.trace_id()
+        );
+        let outcome = AssertUnwindSafe(async move { run(cx, payload).await }).catch_unwind().instrument(span).await;
         let answer =
             outcome.map_err(|panic| Failure::poison(format!("the handler panicked: {}", panic_text(&*panic))))??;
         match self.cx.outputs.fault.take() {
@@ -371,6 +383,17 @@ impl Executor {
             answer: answer.and_then(|answer| serde_json::to_string(&answer).ok()),
             code_version: self.code_version.clone(),
         });
+    }
+}
+
+fn handling_end<'a>(handled: &'a Result<Option<Answer>, Failure>, input: &Input) -> HandlingEnd<'a> {
+    match handled {
+        Ok(Some(answer)) => HandlingEnd::Answered(answer.status),
+        Ok(None) => HandlingEnd::Handled,
+        Err(Failure::Refusal(problem)) if input.is_command() => HandlingEnd::Answered(problem.status),
+        Err(Failure::Refusal(_)) => HandlingEnd::Failed("refused, but there is nobody to answer"),
+        Err(Failure::Poison(reason)) => HandlingEnd::Failed(reason),
+        Err(Failure::Transient(_) | Failure::Superseded(_)) => HandlingEnd::Failed("the database"),
     }
 }
 

@@ -20,6 +20,7 @@ impl Executor {
     ) -> Result<BatchResult, ExecutorError> {
         tracing::error!(
             module = self.cx.definition.name(), subject = %input.subject, key = %input.key, id = %input.id, attempts, reason,
+            correlation_id = input.correlation_id, trace_id = input.trace_id(),
             "dead letter"
         );
         match self.bury_in_transaction(input, reason, attempts, now).await {

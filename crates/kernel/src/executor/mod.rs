@@ -14,7 +14,7 @@ use self::batch::{Abort, Batch};
 pub use self::redrive::LetterOutcome;
 use crate::outputs::Outputs;
 use crate::settings::SettingsRow;
-use crate::{Answer, Cx, Definition, Input, InputKind};
+use crate::{Answer, Cx, Definition, Input, InputKind, Observer};
 
 /// Tries of an input that fails by itself, before it becomes a dead letter.
 const ATTEMPTS_MAX: u32 = 3;
@@ -40,6 +40,7 @@ pub struct Executor {
     /// As last committed: a batch that is undone takes its change of settings with it.
     settings: Arc<dyn Any + Send + Sync>,
     code_version: String,
+    observer: Box<dyn Observer>,
 }
 
 /// By reader and source.
@@ -188,6 +189,7 @@ impl Executor {
             definition,
             settings,
             input: Input::nothing(),
+            traceparent: None,
             outputs: Outputs::default(),
         };
         let code_version = code_version.to_owned();
@@ -200,7 +202,14 @@ impl Executor {
             attempted: HashSet::new(),
             settings: current,
             code_version,
+            observer: Box::new(()),
         })
+    }
+
+    /// Tells `observer` from now on what this executor does.
+    #[must_use]
+    pub fn observed_by(self, observer: Box<dyn Observer>) -> Self {
+        Self { observer, ..self }
     }
 
     pub fn writer(&self) -> &Writer {
@@ -234,6 +243,11 @@ impl Executor {
     /// How many they are.
     pub fn effects_pending(&self) -> usize {
         self.state.effects.len()
+    }
+
+    /// Keys that take nothing because a dead letter of theirs waits.
+    pub fn parked_keys(&self) -> usize {
+        self.state.parked.len()
     }
 
     pub fn dead_letters(&self) -> u32 {
@@ -379,6 +393,7 @@ impl Executor {
     }
 
     async fn undo(&mut self) -> Result<(), ExecutorError> {
+        self.observer.undone();
         match self.cx.writer.rollback().await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.give_back(error).await),
@@ -387,6 +402,7 @@ impl Executor {
 
     /// Makes the writer usable again after a failed transaction, and says whether to go on.
     async fn give_back(&mut self, error: JournalError) -> ExecutorError {
+        self.observer.undone();
         if matches!(error, JournalError::Superseded { .. }) {
             return ExecutorError::Fatal(error);
         }

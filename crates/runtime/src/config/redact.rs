@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 const HIDDEN: &str = "***";
-const SECRET_WORDS: [&str; 5] = ["password", "secret", "token", "sealing_key", "credentials"];
+const SECRET_WORDS: [&str; 6] = ["password", "secret", "token", "sealing_key", "credentials", "otlp_headers"];
 /// A number whose key ends like this is a measure, e.g. a token's lifetime.
 const MEASURES: [&str; 4] = ["_ms", "_s", "_max", "_bytes"];
 

@@ -208,6 +208,8 @@ fn bounds_hold_at_their_edges() {
         ("effects.backoff_initial_ms", "10000", "10001"),
         ("effects.breaker_failures", "1000", "1001"),
         ("telemetry.log_filter", "warn,pangaea_runtime=debug", "inof"),
+        ("telemetry.otlp_endpoint", "http://collector:4318", "collector:4318"),
+        ("telemetry.trace_sample_ratio", "0.1", "1.1"),
         ("runtime.modules", "*", "*,order"),
         ("runtime.modules", "order,user", "order,order"),
     ] {

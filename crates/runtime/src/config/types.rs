@@ -150,12 +150,21 @@ pub struct EffectsConfig {
     pub breaker_open_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// A level, or levels by target, as `tracing_subscriber::EnvFilter` reads them; at most 4,096 bytes.
     pub log_filter: String,
+    /// Where traces are sent over OTLP/HTTP, e.g. `http://127.0.0.1:4318`; empty means nowhere.
+    pub otlp_endpoint: String,
+    /// Headers of every export, e.g. for a collector that wants a token.
+    #[serde(default)]
+    pub otlp_headers: BTreeMap<String, String>,
+    /// The share of the traces that begin here which is sampled: 0 to 1. Failures are exported whether sampled or not.
+    pub trace_sample_ratio: f64,
+    /// What traces call this process; empty means after the modules that it hosts.
+    pub service_name: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +205,12 @@ impl fmt::Debug for BusConfig {
 impl fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         debug_redacted("DatabaseConfig", self, f)
+    }
+}
+
+impl fmt::Debug for TelemetryConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_redacted("TelemetryConfig", self, f)
     }
 }
 

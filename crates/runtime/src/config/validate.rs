@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use super::error::Fault;
 use super::redact::redacted_url;
 use super::shape::edit_distance;
-use super::{BusConfig, BusKind, Config, ConfigError, DatabaseConfig, HttpConfig};
+use super::{BusConfig, BusKind, Config, ConfigError, DatabaseConfig, HttpConfig, TelemetryConfig};
 use crate::admission::LAG_MIN;
 
 const DURATION_MS: RangeInclusive<u64> = 1..=600_000;
@@ -26,6 +26,7 @@ pub(super) fn faults(config: &Config, origins: &BTreeMap<String, String>) -> Vec
     faults.database(&config.database);
     faults.replicas(config);
     faults.work(config);
+    faults.telemetry(&config.telemetry);
     faults.found
 }
 
@@ -174,8 +175,20 @@ impl Faults<'_> {
         self.within("effects.backoff_initial_ms", effects.backoff_initial_ms, 1..=initial_max);
         self.within("effects.breaker_failures", effects.breaker_failures, 1..=1_000);
         self.within("effects.breaker_open_ms", effects.breaker_open_ms, 1..=BACKOFF_MS_MAX);
-        if let Err(error) = crate::telemetry::check_filter(&config.telemetry.log_filter) {
+    }
+
+    fn telemetry(&mut self, telemetry: &TelemetryConfig) {
+        if let Err(error) = crate::telemetry::check_filter(&telemetry.log_filter) {
             self.add("telemetry.log_filter", error);
+        }
+        let endpoint = &telemetry.otlp_endpoint;
+        if !endpoint.is_empty() && !endpoint.starts_with("http://") {
+            let detail = "write the address of an OTLP/HTTP collector, e.g. \"http://127.0.0.1:4318\", or \"\" for none; TLS is \
+                          the mesh's, or a collector's beside this process";
+            self.add("telemetry.otlp_endpoint", detail);
+        }
+        if !(0.0..=1.0).contains(&telemetry.trace_sample_ratio) {
+            self.add("telemetry.trace_sample_ratio", "write a share between 0.0 and 1.0");
         }
     }
 }

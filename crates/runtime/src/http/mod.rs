@@ -5,6 +5,7 @@ mod deadline;
 mod descriptors;
 mod guard;
 mod letters;
+mod levels;
 pub(crate) mod openapi;
 mod operations;
 mod rate_limit;
@@ -23,6 +24,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::ModuleHandle;
 use crate::config::Config;
+use crate::telemetry::spans::Spans;
+use crate::telemetry::trace::Sampling;
 
 pub(crate) use operations::{Health, serve_operations};
 pub use server::serve_http;
@@ -41,6 +44,7 @@ pub(crate) fn api_router(
     modules: &[Arc<dyn Module>],
     handles: &[ModuleHandle],
     config: &Config,
+    spans: &Spans,
 ) -> Result<Router, HttpError> {
     let document = openapi::api_document(modules);
     let access = Arc::new(pangaea_kernel::http::access_table(&document).map_err(HttpError::Document)?);
@@ -60,8 +64,10 @@ pub(crate) fn api_router(
         let routes = routes.route_layer(axum::middleware::from_fn_with_state(guard, guard::check));
         router = router.merge(routes.with_state(handle.edge().clone()));
     }
+    let sampling = Sampling::of_ratio(config.telemetry.trace_sample_ratio);
+    let observed = trace::Observed { spans: spans.clone(), sampling };
     let layers = ServiceBuilder::new()
-        .layer(axum::middleware::from_fn(trace::observe))
+        .layer(axum::middleware::from_fn_with_state(observed, trace::observe))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::from_fn_with_state(config.http.request_timeout_ms, trace::time_out))
         .layer(axum::middleware::map_response(problem_for_plain_errors));

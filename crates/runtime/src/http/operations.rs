@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::serve_http;
 use crate::ModuleHandle;
 use crate::config::HttpConfig;
+use crate::telemetry::Telemetry;
 
 /// Probes and whoever collects the metrics.
 const CONNECTIONS_MAX: usize = 256;
@@ -32,7 +33,7 @@ struct Parts {
 #[derive(Clone)]
 struct Operations {
     health: Health,
-    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    telemetry: Telemetry,
 }
 
 // === impl Health ===
@@ -65,11 +66,11 @@ impl Health {
     }
 }
 
-/// Serves `/healthz`, `/readyz`, `/metrics` and `/dead-letters` until `stop`, on a listener that the mesh does not expose.
+/// Serves `/healthz`, `/readyz`, `/metrics`, `/log-filter` and `/dead-letters` until `stop`, on a listener that the mesh does not expose.
 pub(crate) fn serve_operations(
     listener: TcpListener,
     health: Health,
-    render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    telemetry: Telemetry,
     http: &HttpConfig,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
@@ -78,7 +79,8 @@ pub(crate) fn serve_operations(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
-        .with_state(Operations { health, render_metrics })
+        .merge(super::levels::routes(telemetry.levels().clone()))
+        .with_state(Operations { health, telemetry })
         .merge(letters)
         .layer(axum::middleware::map_response(super::problem_for_plain_errors));
     let limits = HttpConfig { connections_max: CONNECTIONS_MAX, ..http.clone() };
@@ -111,8 +113,8 @@ async fn ready(State(operations): State<Operations>) -> Response {
 async fn metrics_text(State(operations): State<Operations>) -> Response {
     if let (Some(modules), _, _) = operations.health.snapshot() {
         for module in modules {
-            module.observe();
+            module.observe().await;
         }
     }
-    ([("content-type", "text/plain; version=0.0.4")], (operations.render_metrics)()).into_response()
+    ([("content-type", "text/plain; version=0.0.4")], operations.telemetry.render_metrics()).into_response()
 }

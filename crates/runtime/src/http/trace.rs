@@ -1,21 +1,30 @@
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use opentelemetry::trace::SpanKind;
 use pangaea_kernel::{Problem, ProblemKind};
 use tracing::Instrument;
 
-use crate::telemetry::trace::TraceContext;
+use crate::telemetry::spans::{self, Span, Spans};
+use crate::telemetry::trace::{Sampling, TraceContext};
+
+/// What [`observe`] needs.
+#[derive(Clone)]
+pub(crate) struct Observed {
+    pub(crate) spans: Spans,
+    pub(crate) sampling: Sampling,
+}
 
 /// Gives every request a trace context, a span, and its place in the metrics.
-pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
+pub(crate) async fn observe(State(observed): State<Observed>, mut request: Request, next: Next) -> Response {
+    let (started, started_at) = (Instant::now(), spans::now());
     let method = known_method(request.method());
     let route =
         request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let context = TraceContext::of_request(request.headers());
+    let context = TraceContext::of_request(request.headers(), observed.sampling);
     let traceparent = context.traceparent();
     if let Ok(value) = HeaderValue::try_from(&traceparent) {
         request.headers_mut().insert("traceparent", value);
@@ -26,14 +35,29 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let elapsed = started.elapsed();
     span.in_scope(|| tracing::debug!(status, elapsed_ms = elapsed.as_millis() as u64, "answered"));
     metrics::histogram!(
-        "http_server_request_duration_seconds", "http_request_method" => method, "http_route" => route,
+        "http_server_request_duration_seconds", "http_request_method" => method, "http_route" => route.clone(),
         "http_response_status_code" => status.to_string()
     )
     .record(elapsed.as_secs_f64());
+    observed.export(context, (method, &route), status, started_at);
     if let Ok(value) = HeaderValue::try_from(traceparent) {
         response.headers_mut().insert("traceparent", value);
     }
     response
+}
+
+impl Observed {
+    fn export(&self, context: TraceContext, (method, route): (&'static str, &str), status: u16, started: SystemTime) {
+        if !self.spans.is_on() {
+            return;
+        }
+        let span = Span::new(context, format!("{method} {route}"), started)
+            .of_kind(SpanKind::Server)
+            .with("http.request.method", method)
+            .with("http.route", route.to_owned())
+            .with("http.response.status_code", i64::from(status));
+        if status >= 500 { self.spans.fail(span, format!("status {status}")) } else { self.spans.end(span) }
+    }
 }
 
 /// A client may make up methods; a label may not grow with them (OpenTelemetry's conventions say `_OTHER`).

@@ -17,6 +17,7 @@ pub(super) fn install() -> Result<PrometheusHandle, TelemetryError> {
         .set_buckets(&COUNTS)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .install_recorder()?;
+    ::metrics::gauge!("pangaea_build_info", "version" => crate::CODE_VERSION).set(1.0);
     let upkeep = handle.clone();
     // A thread of its own and not a task: it must also run where no one scrapes and no runtime exists yet. It holds nothing
     // that a stopping process waits for.

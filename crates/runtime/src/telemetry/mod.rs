@@ -2,23 +2,35 @@
 
 mod filter;
 mod json;
+mod levels;
 mod metrics;
+mod otlp;
+pub mod spans;
 pub mod trace;
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
+use opentelemetry_otlp::ExporterBuildError;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::config::{LogFormat, TelemetryConfig};
+use crate::config::{Config, LogFormat};
+use spans::Spans;
 
 pub use filter::check_filter;
+pub(crate) use levels::{LevelError, Levels};
+
+/// How long the end of a process waits for its last spans to be exported.
+const LAST_EXPORT_WAIT: Duration = Duration::from_secs(3);
 
 /// The handle on what [`init`] installed. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Telemetry {
-    metrics: PrometheusHandle,
+    metrics: Option<PrometheusHandle>,
+    spans: Spans,
+    levels: Levels,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -33,17 +45,20 @@ pub enum TelemetryError {
     Metrics(#[from] BuildError),
     #[error("the thread that keeps the metrics small could not be started: {0}")]
     Thread(std::io::Error),
+    #[error("telemetry.otlp_endpoint: {0}")]
+    Otlp(#[from] ExporterBuildError),
 }
 
-/// Sets up logs and metrics for the whole process. Both are global by the nature of the macros that feed them, so this can
-/// be done once.
+/// Sets up logs, metrics and the export of spans for the whole process. The first two are global by the nature of the macros
+/// that feed them, so this can be done once.
 ///
 /// # Errors
-/// When the filter cannot be read, or on a second call in one process.
-pub fn init(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
-    let filter = filter::parse(&config.log_filter).map_err(TelemetryError::Filter)?;
+/// When the filter or the endpoint cannot be read, or on a second call in one process.
+pub fn init(config: &Config) -> Result<Telemetry, TelemetryError> {
+    let filter = filter::parse(&config.telemetry.log_filter).map_err(TelemetryError::Filter)?;
+    let (filter, levels) = Levels::of(filter, &config.telemetry.log_filter);
     let is_terminal = std::io::stderr().is_terminal();
-    let pretty = match config.log_format {
+    let pretty = match config.telemetry.log_format {
         LogFormat::Auto => is_terminal,
         LogFormat::Pretty => true,
         LogFormat::Json => false,
@@ -58,14 +73,35 @@ pub fn init(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     };
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::LogsInstalled)?;
-    Ok(Telemetry { metrics: metrics::install()? })
+    Ok(Telemetry { metrics: Some(metrics::install()?), spans: otlp::spans(config)?, levels })
 }
 
 // === impl Telemetry ===
 
 impl Telemetry {
+    /// Nothing is measured and nothing exported: for hosts inside of tests and commands.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
     /// Every metric in Prometheus' text format.
     pub fn render_metrics(&self) -> String {
-        self.metrics.render()
+        self.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    }
+
+    /// Where finished spans go.
+    pub fn spans(&self) -> &Spans {
+        &self.spans
+    }
+
+    /// The levels of the logs, which can be changed.
+    pub(crate) fn levels(&self) -> &Levels {
+        &self.levels
+    }
+
+    /// Sends the last spans; a collector that is away is not waited for longer than a moment.
+    pub async fn shut_down(self) {
+        // It blocks until the exporting thread has answered.
+        let _ = tokio::task::spawn_blocking(move || self.spans.shut_down(LAST_EXPORT_WAIT)).await;
     }
 }

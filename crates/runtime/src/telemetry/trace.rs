@@ -15,64 +15,102 @@ const TRACEPARENT: &str = "traceparent";
 ///
 /// `tracestate` is dropped: it is for vendors along the way, and envelopes have no room for text of others' choosing.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TraceContext(SpanContext);
+pub struct TraceContext {
+    span: SpanContext,
+    /// Invalid for the first span of a trace, and for a context that came from elsewhere.
+    parent: SpanId,
+}
+
+/// Which share of the traces that begin here is sampled; a trace that began elsewhere keeps what was decided there.
+///
+/// Decided by the trace's id as OpenTelemetry's `TraceIdRatioBased` does it, so that all who begin one agree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling(u64);
 
 // === impl TraceContext ===
 
 impl TraceContext {
-    /// A new trace, sampled. Its ids are random, so this is for the edge only: handlers get theirs in the envelope.
-    pub fn at_edge() -> Self {
+    /// A new trace. Its ids are random, so this is for the edge only: handlers get theirs in the envelope.
+    pub fn at_edge(sampling: Sampling) -> Self {
         let ids = RandomIdGenerator::default();
-        Self::of(ids.new_trace_id(), ids.new_span_id(), TraceFlags::SAMPLED)
+        let trace = ids.new_trace_id();
+        Self::of(trace, ids.new_span_id(), sampling.flags_of(trace), SpanId::INVALID)
     }
 
     /// The context in which a request is served: a child of what the client sent, or a new trace when it sent none, several,
     /// or nonsense.
-    pub fn of_request(headers: &HeaderMap) -> Self {
+    pub fn of_request(headers: &HeaderMap, sampling: Sampling) -> Self {
         let mut sent = headers.get_all(TRACEPARENT).iter();
         let only = sent.next().filter(|_| sent.next().is_none());
         only.and_then(|value| value.to_str().ok())
             .and_then(Self::parse)
-            .map_or_else(Self::at_edge, |parent| parent.child())
+            .map_or_else(|| Self::at_edge(sampling), |parent| parent.child())
     }
 
     /// Reads a `traceparent`; `None` when it is not a valid one.
     pub fn parse(traceparent: &str) -> Option<Self> {
         let extracted = TraceContextPropagator::new().extract_with_context(&Context::new(), &One(traceparent));
         let span = extracted.span().span_context().clone();
-        span.is_valid().then(|| Self::of(span.trace_id(), span.span_id(), span.trace_flags()))
+        span.is_valid().then(|| Self::of(span.trace_id(), span.span_id(), span.trace_flags(), SpanId::INVALID))
     }
 
     /// The next hop of the same trace, with a random id: for the edge only.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self::of(self.0.trace_id(), RandomIdGenerator::default().new_span_id(), self.0.trace_flags())
+        self.child_with(RandomIdGenerator::default().new_span_id())
+    }
+
+    /// The next hop of the same trace, with an id that is known: see [`pangaea_contracts::trace`].
+    #[must_use]
+    pub fn child_with(&self, span_id: SpanId) -> Self {
+        Self::of(self.span.trace_id(), span_id, self.span.trace_flags(), self.span.span_id())
     }
 
     /// The value of the `traceparent` header, 55 bytes.
     pub fn traceparent(&self) -> String {
         let mut headers = HashMap::new();
         TraceContextPropagator::new()
-            .inject_context(&Context::new().with_remote_span_context(self.0.clone()), &mut headers);
+            .inject_context(&Context::new().with_remote_span_context(self.span.clone()), &mut headers);
         headers.remove(TRACEPARENT).unwrap_or_default()
     }
 
     /// Shown as 32 hexadecimal digits.
     pub fn trace_id(&self) -> TraceId {
-        self.0.trace_id()
+        self.span.trace_id()
     }
 
     /// Shown as 16 hexadecimal digits.
     pub fn span_id(&self) -> SpanId {
-        self.0.span_id()
+        self.span.span_id()
+    }
+
+    /// Of the span that this one follows from; invalid where that is not known.
+    pub(super) fn parent_id(&self) -> SpanId {
+        self.parent
     }
 
     pub fn is_sampled(&self) -> bool {
-        self.0.is_sampled()
+        self.span.is_sampled()
     }
 
-    fn of(trace: TraceId, span: SpanId, flags: TraceFlags) -> Self {
-        Self(SpanContext::new(trace, span, flags, true, TraceState::NONE))
+    fn of(trace: TraceId, span: SpanId, flags: TraceFlags, parent: SpanId) -> Self {
+        Self { span: SpanContext::new(trace, span, flags, true, TraceState::NONE), parent }
+    }
+}
+
+// === impl Sampling ===
+
+impl Sampling {
+    /// `ratio`: 0 (none) to 1 (all).
+    pub fn of_ratio(ratio: f64) -> Self {
+        Self((ratio.clamp(0.0, 1.0) * (1_u64 << 63) as f64) as u64)
+    }
+
+    fn flags_of(self, trace: TraceId) -> TraceFlags {
+        let bytes = trace.to_bytes();
+        let low =
+            u64::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]]);
+        if low >> 1 < self.0 { TraceFlags::SAMPLED } else { TraceFlags::default() }
     }
 }
 
@@ -93,7 +131,7 @@ impl Extractor for One<'_> {
 mod tests {
     use axum::http::{HeaderMap, HeaderValue};
 
-    use super::TraceContext;
+    use super::{Sampling, TraceContext};
 
     const SENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -129,14 +167,29 @@ mod tests {
     #[test]
     fn a_request_continues_the_trace_it_names_and_starts_one_otherwise() {
         let sent = TraceContext::parse(SENT).unwrap();
-        let served = TraceContext::of_request(&headers(&[SENT]));
+        let all = Sampling::of_ratio(1.0);
+        let served = TraceContext::of_request(&headers(&[SENT]), all);
         assert_eq!(served.trace_id(), sent.trace_id());
         assert_ne!(served.span_id(), sent.span_id());
+        assert_eq!(served.parent_id(), sent.span_id());
         for values in [&[][..], &["nonsense"], &[SENT, SENT]] {
-            let fresh = TraceContext::of_request(&headers(values));
+            let fresh = TraceContext::of_request(&headers(values), all);
             assert_ne!(fresh.trace_id(), sent.trace_id(), "{values:?}");
             assert!(fresh.is_sampled());
             assert_eq!(TraceContext::parse(&fresh.traceparent()), Some(fresh));
         }
+    }
+
+    #[test]
+    fn the_share_that_is_sampled_is_the_one_asked_for_and_a_decision_made_elsewhere_stands() {
+        let sampled = |ratio: f64| {
+            let sampling = Sampling::of_ratio(ratio);
+            (0..4_000).filter(|_| TraceContext::at_edge(sampling).is_sampled()).count()
+        };
+        assert_eq!((sampled(0.0), sampled(1.0)), (0, 4_000));
+        let tenth = sampled(0.1);
+        assert!((250..550).contains(&tenth), "{tenth} of 4,000");
+        let none = Sampling::of_ratio(0.0);
+        assert!(TraceContext::of_request(&headers(&[SENT]), none).is_sampled());
     }
 }

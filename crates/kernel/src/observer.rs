@@ -1,0 +1,42 @@
+use crate::Input;
+
+/// Is told what an [`Executor`](crate::Executor) does, as it does it: for whoever measures, because the executor itself looks at
+/// no clock. It sees what is undone afterwards, too.
+pub trait Observer: Send {
+    /// The handler of an input begins.
+    fn handling(&mut self, input: &Input);
+
+    /// It has ended; what it said counts only when [`Observer::committed`] follows.
+    fn handled(&mut self, input: &Input, end: HandlingEnd<'_>);
+
+    /// Everything since the last commit is about to be committed.
+    fn committing(&mut self);
+
+    fn committed(&mut self);
+
+    /// Everything since the last commit is as if it had not been; it may be tried again.
+    fn undone(&mut self);
+}
+
+/// How a handler ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandlingEnd<'a> {
+    Handled,
+    /// A command was answered, with this HTTP status.
+    Answered(u16),
+    /// It failed; the same input is tried again, or becomes a dead letter.
+    Failed(&'a str),
+}
+
+/// Nobody looks.
+impl Observer for () {
+    fn handling(&mut self, _: &Input) {}
+
+    fn handled(&mut self, _: &Input, _: HandlingEnd<'_>) {}
+
+    fn committing(&mut self) {}
+
+    fn committed(&mut self) {}
+
+    fn undone(&mut self) {}
+}

@@ -1,0 +1,191 @@
+//! What a module's handlers cost and how they end: as metrics, and as spans of the traces they belong to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use metrics::Histogram;
+use opentelemetry::trace::{SpanKind, Status};
+use pangaea_contracts::trace::{HANDLE, derived_span_id};
+use pangaea_kernel::{Definition, HandlingEnd, Input, InputKind, Observer, Work};
+
+use crate::telemetry::spans::{Span, Spans, now};
+
+/// Watches a module's executor.
+pub(crate) struct Handlings {
+    module: &'static str,
+    spans: Spans,
+    waits: Waits,
+    /// By subject; only those that have a handler, so that nobody's input can make up a metric.
+    durations: HashMap<String, [Histogram; 4]>,
+    commit_duration: Histogram,
+    running: Option<(SystemTime, Instant)>,
+    /// What the next commit makes true.
+    ended: Vec<Ended>,
+    committing: Option<(SystemTime, Instant)>,
+}
+
+/// What the writer knows of a batch before it runs: when its inputs came, and how long the database kept it waiting. Cheap to
+/// clone.
+#[derive(Clone, Default)]
+pub(crate) struct Waits(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    /// By input id, for inputs of sampled traces.
+    queued_at: HashMap<String, SystemTime>,
+    backoffs: Vec<(SystemTime, SystemTime)>,
+}
+
+struct Ended {
+    input: Input,
+    started: SystemTime,
+    ended: SystemTime,
+    status: Option<u16>,
+}
+
+const OUTCOMES: [&str; 4] = ["handled", "answered", "refused", "failed"];
+
+// === impl Waits ===
+
+impl Waits {
+    pub(crate) fn begin(&self, spans: &Spans, work: &[Work], queued_at: SystemTime) {
+        let mut waiting = self.lock();
+        for one in work {
+            if let Work::Input(input) = one
+                && spans.sampled(input.traceparent.as_deref()).is_some()
+            {
+                waiting.queued_at.insert(input.id.clone(), queued_at);
+            }
+        }
+    }
+
+    pub(crate) fn backed_off(&self, started: SystemTime) {
+        self.lock().backoffs.push((started, now()));
+    }
+
+    /// The batch is done.
+    pub(crate) fn end(&self) {
+        let mut waiting = self.lock();
+        waiting.queued_at.clear();
+        waiting.backoffs.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Handlings ===
+
+impl Handlings {
+    pub(crate) fn of(definition: &Definition, spans: Spans, waits: Waits) -> Self {
+        let module = definition.name();
+        let histograms = |subject: &str| {
+            OUTCOMES.map(|outcome| {
+                metrics::histogram!(
+                    "pangaea_handler_duration_seconds",
+                    "module" => module, "subject" => subject.to_owned(), "outcome" => outcome
+                )
+            })
+        };
+        let durations = definition.handled().map(|subject| (subject.to_owned(), histograms(subject))).collect();
+        let commit_duration = metrics::histogram!("pangaea_commit_duration_seconds", "module" => module);
+        let (running, ended, committing) = (None, Vec::new(), None);
+        Self { module, spans, waits, durations, commit_duration, running, ended, committing }
+    }
+
+    fn spans_of(&self, handling: &Ended, commit: (SystemTime, SystemTime)) {
+        let Some(cause) = self.spans.sampled(handling.input.traceparent.as_deref()) else { return };
+        let (input, waiting) = (&handling.input, self.waits.lock());
+        if let Some(queued_at) = waiting.queued_at.get(&input.id) {
+            let queue = Span::below(&cause, format!("queue {}", self.module), *queued_at);
+            self.spans.end_at(queue, handling.started, Status::Unset);
+        }
+        for (from, to) in &waiting.backoffs {
+            let backoff = Span::below(&cause, format!("backoff {}", self.module), *from);
+            self.spans.end_at(backoff, *to, Status::Unset);
+        }
+        drop(waiting);
+        let mut handle = handle_span(self.module, input, &cause, handling.started);
+        if let Some(status) = handling.status {
+            handle = handle.with("http.response.status_code", i64::from(status));
+        }
+        let committed = Span::below(handle.context(), format!("commit {}", self.module), commit.0);
+        let failed = handling.status.is_some_and(|status| status >= 500);
+        let outcome = if failed { Status::error("it could not be handled") } else { Status::Unset };
+        self.spans.end_at(handle, handling.ended, outcome);
+        self.spans.end_at(committed, commit.1, Status::Unset);
+    }
+}
+
+/// The span that everything which an input's handler says goes on from.
+pub(crate) fn handle_span(
+    module: &'static str,
+    input: &Input,
+    cause: &crate::telemetry::trace::TraceContext,
+    started: SystemTime,
+) -> Span {
+    let kind = match input.kind {
+        InputKind::Delivery { .. } => SpanKind::Consumer,
+        _ => SpanKind::Internal,
+    };
+    Span::known(cause, derived_span_id(HANDLE, module, &input.id), format!("handle {}", input.subject), started)
+        .of_kind(kind)
+        .with("pangaea.module", module)
+        .with("pangaea.key", input.key.clone())
+        .with("messaging.message.id", input.id.clone())
+        .with("messaging.message.conversation_id", input.correlation_id.clone())
+}
+
+impl Observer for Handlings {
+    fn handling(&mut self, _: &Input) {
+        self.running = Some((now(), Instant::now()));
+    }
+
+    fn handled(&mut self, input: &Input, end: HandlingEnd<'_>) {
+        let Some((started, clock)) = self.running.take() else { return };
+        let (outcome, status) = match end {
+            HandlingEnd::Handled => (0, None),
+            HandlingEnd::Answered(status) if status < 400 => (1, Some(status)),
+            HandlingEnd::Answered(status) => (2, Some(status)),
+            HandlingEnd::Failed(_) => (3, None),
+        };
+        if let Some(histograms) = self.durations.get(&input.subject) {
+            histograms[outcome].record(clock.elapsed().as_secs_f64());
+        }
+        if let HandlingEnd::Failed(reason) = end {
+            // It runs again: only the run that counts has the known id.
+            if let Some(cause) = self.spans.any(input.traceparent.as_deref()) {
+                let span = Span::below(&cause, format!("handle {}", input.subject), started);
+                self.spans.fail(span.with("pangaea.module", self.module), reason.to_owned());
+            }
+        } else if self.spans.sampled(input.traceparent.as_deref()).is_some() {
+            self.ended.push(Ended { input: without_payload(input), started, ended: now(), status });
+        }
+    }
+
+    fn committing(&mut self) {
+        self.committing = Some((now(), Instant::now()));
+    }
+
+    fn committed(&mut self) {
+        let Some((started, clock)) = self.committing.take() else { return };
+        self.commit_duration.record(clock.elapsed().as_secs_f64());
+        let commit = (started, now());
+        for handling in std::mem::take(&mut self.ended) {
+            self.spans_of(&handling, commit);
+        }
+    }
+
+    fn undone(&mut self) {
+        self.ended.clear();
+        self.running = None;
+        self.committing = None;
+    }
+}
+
+/// Spans need not carry what may be large and private.
+fn without_payload(input: &Input) -> Input {
+    Input { payload: String::new(), secrets: Vec::new(), ..input.clone() }
+}

@@ -1,0 +1,119 @@
+//! What a running process tells on its operations listener: metrics of bounded number, and logs whose levels can be changed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pangaea_testkit::{Placement, Store, eventually};
+use pangaea_tests::{Shop, order_body, settled};
+use serde_json::json;
+
+const SETTLED_MAX: Duration = Duration::from_secs(60);
+
+/// `docs/observability.md` names them.
+const METRICS: [&str; 28] = [
+    "http_server_request_duration_seconds",
+    "pangaea_handler_duration_seconds",
+    "pangaea_batch_size",
+    "pangaea_batch_duration_seconds",
+    "pangaea_commit_duration_seconds",
+    "pangaea_inputs_total",
+    "pangaea_inbox_end",
+    "pangaea_outbox_end",
+    "pangaea_cursor",
+    "pangaea_reader_lag",
+    "pangaea_reader_lag_seconds",
+    "pangaea_log_reader_lag",
+    "pangaea_relay_position",
+    "pangaea_relay_lag",
+    "pangaea_relay_lag_seconds",
+    "pangaea_dead_letters",
+    "pangaea_parked_keys",
+    "pangaea_timers_due",
+    "pangaea_timers_fired_total",
+    "pangaea_effects_pending",
+    "pangaea_effects_in_flight",
+    "pangaea_breaker_open",
+    "pangaea_commands_waiting",
+    "pangaea_command_wait_estimated_seconds",
+    "db_client_connection_count",
+    "pangaea_leader",
+    "pangaea_build_info",
+    "pangaea_effect_retries_total",
+];
+
+/// The series of a scrape: names with their labels.
+fn series(text: &str) -> BTreeSet<&str> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(key, _)| key)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_there_and_clients_cannot_make_more() -> Result<()> {
+    let shop = Shop::open(Placement::Apart).await?;
+    let sku = shop.new_sku(1_000, 250).await?;
+    let place = async |count: usize| -> Result<()> {
+        for number in 0..count {
+            let token = if number % 5 == 0 { "tok_charged_reply_lost" } else { "tok_ok" };
+            let body = order_body(&[(&sku.code, 1)], token);
+            let placed = shop.customer.post("/v1/orders", body).send().await?.expect(202)?;
+            settled(&shop.staff, placed.text_at("id")?, SETTLED_MAX).await?;
+        }
+        Ok(())
+    };
+    place(6).await?;
+    let mut texts = Vec::new();
+    for module in ["product", "order", "payment", "user"] {
+        texts.push(shop.store.metrics(module).await?);
+    }
+    let all = texts.concat();
+    for name in METRICS {
+        ensure!(all.contains(&format!("# TYPE {name} ")), "{name} is not there");
+    }
+    let before = series(&texts[1]).len();
+    // Paths, methods, keys and ids of the client's choosing.
+    for number in 0..50 {
+        let _ = shop.customer.get(&format!("/v1/orders/ord_{number}")).send().await?;
+        let _ = shop.customer.get(&format!("/v1/nothing/{number}")).send().await?;
+        let _ = shop.customer.call_named(&format!("MADEUP{number}"), "/v1/orders").send().await?;
+    }
+    place(20).await?;
+    let after = shop.store.metrics("order").await?;
+    let new: Vec<_> = series(&after).difference(&series(&texts[1])).map(|key| (*key).to_owned()).collect();
+    // A few more routes and statuses; nothing that grows with the number of requests.
+    ensure!(series(&after).len() <= before + 100, "{} series more: {new:#?}", series(&after).len() - before);
+    ensure!(!after.contains("MADEUP") && !after.contains("ord_"), "a client's text is in a label");
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn levels_of_the_logs_change_while_it_runs_and_go_back_by_themselves() -> Result<()> {
+    let store = Store::start(Placement::TogetherMemory).await?;
+    let operations = store.operations_of("order")?;
+    let configured = operations.get("/log-filter").send().await?.expect(200)?.body;
+    ensure!(configured["filter"] == configured["configured"], "{configured}");
+
+    let wrong = operations.call_named("PUT", "/log-filter").json(json!({ "filter": "inof" })).send().await?;
+    wrong.expect_problem(422, "invalid")?;
+    let log = store.folder().path().join("product+order+payment+user.log");
+    let read = || std::fs::read_to_string(&log).with_context(|| log.display().to_string());
+    ensure!(!read()?.contains("\"DEBUG\""), "nothing was to be logged at this level yet");
+
+    let wanted = json!({ "filter": "debug", "lasts_s": 2 });
+    let set = operations.call_named("PUT", "/log-filter").json(wanted).send().await?.expect(200)?.body;
+    ensure!(set["filter"] == "debug" && set["configured"] == configured["configured"], "{set}");
+    eventually("a line of that level, with its trace", SETTLED_MAX, async || {
+        store.api().get("/v1/products?limit=1").send().await?.expect(200)?;
+        Ok(read()?.lines().any(|line| line.contains("\"DEBUG\"") && line.contains("\"trace_id\"")).then_some(()))
+    })
+    .await?;
+    eventually("what is configured", SETTLED_MAX, async || {
+        let shown = operations.get("/log-filter").send().await?.expect(200)?.body;
+        Ok((shown["filter"] == configured["configured"]).then_some(()))
+    })
+    .await?;
+    store.stop().await
+}
