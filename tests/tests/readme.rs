@@ -100,6 +100,8 @@ fn documents_name_what_exists() -> Result<()> {
         "docs/acceptance.md",
         "docs/problems.md",
         "docs/benchmarks.md",
+        "docs/observability.md",
+        "docs/reliability.md",
     ] {
         let path = workspace().join(name);
         let text = std::fs::read_to_string(&path).with_context(|| name.to_owned())?;
