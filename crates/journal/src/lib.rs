@@ -19,6 +19,7 @@ mod error;
 mod head;
 mod identity_map;
 mod journal_rows;
+mod lineage;
 mod lock;
 mod migrate;
 mod pending;
@@ -42,6 +43,7 @@ pub use database::{Database, DatabaseOptions, Kind};
 pub use error::JournalError;
 pub use head::Head;
 pub use identity_map::Mark;
+pub use lineage::{Admitted, Sought};
 pub use migrate::Migration;
 pub use record::{IntoKey, Record};
 pub use rows::{

@@ -136,6 +136,8 @@ pub(crate) const INBOX_INSERT: &str = "INSERT INTO inbox (position, id, subject,
 pub(crate) const INBOX_SELECT: &str = "SELECT id, subject, key, source, source_position, causation_id, correlation_id, \
     actor, admitted_at, traceparent, payload, fingerprint, answer, code_version FROM inbox";
 pub(crate) const INBOX_COLUMNS: usize = 15;
+pub(crate) const INBOX_SELECT: &str = "SELECT position, id, subject, key, source, source_position, causation_id, \
+    correlation_id, actor, admitted_at, traceparent, payload, fingerprint, answer, code_version FROM inbox";
 pub(crate) const OUTBOX_COLUMNS: usize = 10;
 pub(crate) const OUTBOX_INSERT: &str = "INSERT INTO outbox (position, id, subject, key, causation_id, correlation_id, \
     actor, created_at, traceparent, payload)";
@@ -209,6 +211,27 @@ pub(crate) fn outbox_values(envelope: &Envelope) -> Vec<Value> {
 
 fn actor(row: &Row, column: usize) -> Result<Actor, JournalError> {
     row.get::<String>(column)?.parse().map_err(JournalError::Decode)
+}
+
+/// Its position is the first column.
+pub(crate) fn inbox_row(row: &Row) -> Result<InboxRow, JournalError> {
+    let source: Option<String> = row.get(4)?;
+    let source_position: Option<u64> = row.get(5)?;
+    Ok(InboxRow {
+        id: row.get(1)?,
+        subject: row.get(2)?,
+        key: row.get(3)?,
+        source: source.zip(source_position),
+        causation_id: row.get(6)?,
+        correlation_id: row.get(7)?,
+        actor: actor(row, 8)?,
+        admitted_at: row.get(9)?,
+        traceparent: row.get(10)?,
+        payload: row.get(11)?,
+        fingerprint: row.get(12)?,
+        answer: row.get(13)?,
+        code_version: row.get(14)?,
+    })
 }
 
 pub(crate) fn outbox_envelope(row: &Row, source: &str, log_id: &str) -> Result<Envelope, JournalError> {

@@ -36,7 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use domain::State;
 pub use settings::OrderSettings;
-pub use store::{OrderTotals, totals, verify};
+pub use store::{OrderTotals, Outline, orders_with_prefix, outline, totals, verify};
 
 use store::{OrderRow, RefundRow, SkuPrice};
 use timers::{Deadline, RefundDeadline};

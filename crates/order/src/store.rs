@@ -1,5 +1,6 @@
 //! The module's tables, and every SQL text that reads them at the edge.
 
+mod outline;
 mod verify;
 
 use pangaea_contracts::order::{Address, Reason};
@@ -10,6 +11,7 @@ use crate::domain::{Saga, State};
 use crate::placing::Line;
 use crate::refunding::{RefundState, Restocking, ReturnedLine};
 
+pub use outline::{Outline, orders_with_prefix, outline};
 pub use verify::{OrderTotals, totals, verify};
 
 pub(crate) const MIGRATIONS: &[Migration] =

@@ -7,6 +7,7 @@ mod inspect;
 mod load;
 mod run;
 mod simulate;
+mod trace;
 mod user;
 mod verify;
 
@@ -56,6 +57,10 @@ enum Command {
     PlaceInvoices(retail::place::PlaceArgs),
     /// Check the invariants of a stopped or a live store
     Verify(verify::VerifyArgs),
+    /// Tell what happened to an order, from the journals
+    Order(trace::OrderArgs),
+    /// Tell what happened within a trace, from the journals
+    Trace(trace::TraceArgs),
     /// Look at what could not be handled, redrive or abandon it
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -117,6 +122,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Import(Import::OnlineRetail(args)) => retail::import::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::PlaceInvoices(args) => retail::place::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Order(args) => trace::order(args).await,
+        Command::Trace(args) => trace::trace(args).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::Bench(command) => bench::run(command).await,

@@ -8,7 +8,7 @@ mod check;
 mod journals;
 mod ledger;
 mod settle;
-mod stores;
+pub(super) mod stores;
 #[cfg(test)]
 mod tests;
 

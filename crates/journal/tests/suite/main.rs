@@ -6,6 +6,7 @@ mod audit;
 mod election;
 mod journal_rows;
 mod leading;
+mod lineage;
 mod memory;
 mod migrations;
 mod model;

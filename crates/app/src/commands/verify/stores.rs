@@ -84,7 +84,7 @@ impl Store {
 }
 
 /// The modules to look at, in the catalogue's order.
-fn wanted(config: &Config) -> Result<Vec<&'static str>> {
+pub(in crate::commands) fn wanted(config: &Config) -> Result<Vec<&'static str>> {
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
     let known: Vec<&'static str> =
         catalogue::build(config, &outside)?.modules.iter().map(|module| module.define().name()).collect();
@@ -96,7 +96,8 @@ fn wanted(config: &Config) -> Result<Vec<&'static str>> {
     Ok(known.into_iter().filter(|name| all || named.iter().any(|wanted| wanted == name)).collect())
 }
 
-async fn open(module: &'static str, config: &Config) -> Result<Database> {
+/// Opens a module's database for reading. One that is not there is an error and is not made.
+pub(in crate::commands) async fn open(module: &'static str, config: &Config) -> Result<Database> {
     let url = &config.database.url;
     if let Some(rest) = url.strip_prefix("sqlite:") {
         let file = sqlite_file(module, rest.strip_prefix("//").unwrap_or(rest))?;

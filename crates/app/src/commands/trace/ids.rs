@@ -1,0 +1,91 @@
+//! What an id tells: a derived one begins, behind its type's prefix, with the moment of the input that made it.
+
+use std::ops::Range;
+
+use anyhow::{Result, bail};
+use pangaea_contracts::{OrderId, Timestamp};
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Digits of the moment, five bits each.
+const TIME_DIGITS: usize = 10;
+const ID_BYTES_MAX: usize = 64;
+const TRACE_DIGITS: usize = 32;
+/// Shorter beginnings of a trace id would be met by chance.
+const TRACE_DIGITS_MIN: usize = 4;
+const TRACEPARENT_BYTES: usize = 55;
+
+/// What `pangaea trace` was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TraceTarget {
+    /// A trace id or the beginning of one, in lower-case hexadecimal digits.
+    Trace(String),
+    /// The id of an input: a command, a message, a timer, an operation.
+    Input(String),
+}
+
+/// The ids with this prefix that were derived at `moment`.
+pub(super) fn of_moment(prefix: &str, moment: Timestamp) -> Range<String> {
+    let begin = |moment: Timestamp| format!("{prefix}{}", time_text(moment));
+    begin(moment)..begin(moment.plus_millis(1))
+}
+
+/// When an id was derived; `None` when it is too short or was not derived by a module.
+pub(super) fn moment_of(id: &str) -> Option<Timestamp> {
+    let digits = id.split_once('_')?.1.as_bytes().get(..TIME_DIGITS)?;
+    let value = |digit: &u8| ALPHABET.iter().position(|letter| letter == digit);
+    let millis = digits.iter().try_fold(0_i64, |sum, digit| Some(sum << 5 | value(digit)? as i64))?;
+    Some(Timestamp::from_millis(millis))
+}
+
+fn time_text(moment: Timestamp) -> String {
+    let millis = moment.as_millis().max(0) as u64;
+    (0..TIME_DIGITS).rev().map(|digit| char::from(ALPHABET[(millis >> (digit * 5) & 31) as usize])).collect()
+}
+
+/// An order's id or the beginning of one, with or without its prefix.
+///
+/// # Errors
+/// When it cannot be one.
+pub(super) fn order_prefix(text: &str) -> Result<String> {
+    let text = text.trim();
+    let rest = text.strip_prefix(OrderId::PREFIX).unwrap_or(text);
+    let sound = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !sound || rest.len() + OrderId::PREFIX.len() > ID_BYTES_MAX {
+        bail!("{text:?} is not the id of an order, nor the beginning of one: expected ord_ and letters and digits");
+    }
+    Ok(format!("{}{rest}", OrderId::PREFIX))
+}
+
+/// # Errors
+/// When the text is none of the ids that can be looked for.
+pub(super) fn trace_target(text: &str) -> Result<TraceTarget> {
+    let text = text.trim();
+    if text.starts_with(OrderId::PREFIX) {
+        bail!("{text:?} is the id of an order: see `pangaea order {text}`");
+    }
+    let is_input = |prefix: &&str| text.len() > prefix.len() && text.starts_with(*prefix);
+    if text.len() <= 2 * ID_BYTES_MAX && ["cmd_", "msg_", "tmr_", "op_"].iter().any(|prefix| is_input(prefix)) {
+        // An effect is known by its operation; what is recorded of it is the result.
+        let is_operation = text.starts_with("op_") && !text.contains(':');
+        return Ok(TraceTarget::Input(if is_operation { format!("{text}:result") } else { text.to_owned() }));
+    }
+    let lower = text.to_ascii_lowercase();
+    let digits = match lower.split('-').collect::<Vec<_>>()[..] {
+        [digits] => digits,
+        [_, digits, _, _] if lower.len() == TRACEPARENT_BYTES => digits,
+        _ => "",
+    };
+    let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_hexadecimal || !(TRACE_DIGITS_MIN..=TRACE_DIGITS).contains(&digits.len()) {
+        bail!(
+            "{text:?} is not a trace: expected 32 hexadecimal digits or at least the first {TRACE_DIGITS_MIN}, a \
+             traceparent, or the id of an input (cmd_…, msg_…, tmr_…, op_…)"
+        );
+    }
+    Ok(TraceTarget::Trace(digits.to_owned()))
+}
+
+/// The trace id within a `traceparent`.
+pub(super) fn trace_id_of(traceparent: &str) -> Option<&str> {
+    traceparent.split('-').nth(1).filter(|digits| digits.len() == TRACE_DIGITS)
+}
