@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pangaea_contracts::{Envelope, Timestamp};
 
 use crate::head::SELECT_HEAD;
-use crate::rows::{DEAD_LETTER_LIST, EFFECT_LIST, INBOX_SELECT, OUTBOX_SELECT, TIMER_LIST, outbox_envelope};
+use crate::rows::{DEAD_LETTER_LIST, EFFECT_LIST, INBOX_SELECT, OUTBOX_SELECT, TIMER_LIST, inbox_row, outbox_envelope};
 use crate::{
     CursorRow, Database, DeadLetterChoice, DeadLetterRow, EffectRow, Head, InboxRow, JournalError, Kind, Statement,
     TimerRow,
@@ -63,7 +63,7 @@ impl Database {
     /// When the database cannot be read.
     pub async fn inbox_newest(&self, limit: usize) -> Result<Vec<InboxRow>, JournalError> {
         let sql = format!("{INBOX_SELECT} ORDER BY position DESC LIMIT {limit}");
-        self.fetch(Statement::new(sql)).await?.iter().map(InboxRow::from_row).collect()
+        self.fetch(Statement::new(sql)).await?.iter().map(inbox_row).collect()
     }
 
     /// # Errors

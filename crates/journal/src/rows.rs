@@ -133,8 +133,6 @@ pub struct SecretRow {
 
 pub(crate) const INBOX_INSERT: &str = "INSERT INTO inbox (position, id, subject, key, source, source_position, \
     causation_id, correlation_id, actor, admitted_at, traceparent, payload, fingerprint, answer, code_version)";
-pub(crate) const INBOX_SELECT: &str = "SELECT id, subject, key, source, source_position, causation_id, correlation_id, \
-    actor, admitted_at, traceparent, payload, fingerprint, answer, code_version FROM inbox";
 pub(crate) const INBOX_COLUMNS: usize = 15;
 pub(crate) const INBOX_SELECT: &str = "SELECT position, id, subject, key, source, source_position, causation_id, \
     correlation_id, actor, admitted_at, traceparent, payload, fingerprint, answer, code_version FROM inbox";
@@ -153,25 +151,6 @@ pub(crate) const DEAD_LETTER_LIST: &str =
     "id, position, state, subject, key, input, error, fingerprint, attempts, died_at";
 
 impl InboxRow {
-    pub(crate) fn from_row(row: &Row) -> Result<Self, JournalError> {
-        let (source, position): (Option<String>, Option<i64>) = (row.get(3)?, row.get(4)?);
-        Ok(Self {
-            id: row.get(0)?,
-            subject: row.get(1)?,
-            key: row.get(2)?,
-            source: source.zip(position.map(|position| position as u64)),
-            causation_id: row.get(5)?,
-            correlation_id: row.get(6)?,
-            actor: actor(row, 7)?,
-            admitted_at: row.get(8)?,
-            traceparent: row.get(9)?,
-            payload: row.get(10)?,
-            fingerprint: row.get(11)?,
-            answer: row.get(12)?,
-            code_version: row.get(13)?,
-        })
-    }
-
     pub(crate) fn into_values(self, position: u64) -> Vec<Value> {
         let (source, source_position) = self.source.unzip();
         vec![

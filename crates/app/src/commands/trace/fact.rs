@@ -6,7 +6,7 @@ use pangaea_kernel::Input;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ids::trace_id_of;
+use pangaea_contracts::trace::trace_id as trace_id_of;
 
 /// An input of one module: one that is in its inbox, or one that will be.
 #[derive(Clone, Debug, PartialEq)]

@@ -64,7 +64,7 @@ pub(super) fn trace_target(text: &str) -> Result<TraceTarget> {
         bail!("{text:?} is the id of an order: see `pangaea order {text}`");
     }
     let is_input = |prefix: &&str| text.len() > prefix.len() && text.starts_with(*prefix);
-    if text.len() <= 2 * ID_BYTES_MAX && ["cmd_", "msg_", "tmr_", "op_"].iter().any(|prefix| is_input(prefix)) {
+    if text.len() <= 2 * ID_BYTES_MAX && ["cmd_", "msg_", "tmr_", "op_"].iter().any(is_input) {
         // An effect is known by its operation; what is recorded of it is the result.
         let is_operation = text.starts_with("op_") && !text.contains(':');
         return Ok(TraceTarget::Input(if is_operation { format!("{text}:result") } else { text.to_owned() }));
@@ -83,9 +83,4 @@ pub(super) fn trace_target(text: &str) -> Result<TraceTarget> {
         );
     }
     Ok(TraceTarget::Trace(digits.to_owned()))
-}
-
-/// The trace id within a `traceparent`.
-pub(super) fn trace_id_of(traceparent: &str) -> Option<&str> {
-    traceparent.split('-').nth(1).filter(|digits| digits.len() == TRACE_DIGITS)
 }

@@ -63,7 +63,7 @@ impl Within<'_> {
     }
 
     /// Of an optional field, what it is when it is there. Where there is a choice, nobody has chosen for us.
-    fn only_branch<'b>(self, schema: &'b Value) -> Option<&'b Value> {
+    fn only_branch(self, schema: &Value) -> Option<&Value> {
         let branches = ["anyOf", "oneOf", "allOf"].iter().find_map(|name| schema[*name].as_array())?;
         let mut branches = branches.iter().filter(|branch| branch["type"] != "null");
         branches.next().filter(|_| branches.next().is_none())

@@ -7,10 +7,11 @@ use pangaea_contracts::{OrderId, Timestamp};
 use pangaea_journal::{Admitted, Database, Sought};
 use pangaea_order::{Order, Outline};
 
-use super::ids::{TraceTarget, moment_of, order_prefix, trace_id_of};
+use super::ids::{TraceTarget, moment_of, order_prefix};
 use super::progress::Progress;
 use super::stores::Stores;
 use super::walk::Walk;
+use pangaea_contracts::trace::trace_id as trace_id_of;
 
 /// Ids that are named when several begin alike.
 const CANDIDATES_MAX: usize = 10;

@@ -59,12 +59,8 @@ fn story() -> Vec<Fact> {
     let call = fact("payment", "op_1", Some(("payment", "msg_3")), "payment.eff.authorize.v1", (Some(20), None));
     let deadline = fact("order", "tmr_1", Some(("order", "msg_2")), "order.tmr.deadline.v1", (Some(10), None));
     let dead = fact("user", "msg_4", Some(("order", "cmd_1")), "order.evt.placed.v1", (Some(0), Some(40)));
-    let under_way = Outcome::UnderWay {
-        tries: 3,
-        newest_try_at: at(1_000),
-        try_expires_at: at(3_000),
-        deadline_at: at(30_000),
-    };
+    let under_way =
+        Outcome::UnderWay { tries: 3, newest_try_at: at(1_000), try_expires_at: at(3_000), deadline_at: at(30_000) };
     let error = "cannot decode: missing field `x`".to_owned();
     vec![
         Fact { outcome: under_way, ..call },
