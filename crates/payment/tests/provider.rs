@@ -265,7 +265,7 @@ async fn a_void_after_a_capture_nobody_saw_gives_the_money_back() {
     bench.capture().await;
     let key = bench.effects[0].id.clone();
     let intent = bench.payment().await.provider_intent.unwrap();
-    let seen = sim.provider().capture(&key, &intent, 1_000).await;
+    let seen = sim.provider().capture(key.as_str().into(), &intent, 1_000).await;
     assert!(matches!(seen, Ok(Outcome::Done(_))), "{seen:?}");
     assert_eq!(bench.give_up().await, ["capture_failed"]);
     bench.void().await;
@@ -286,7 +286,7 @@ async fn a_second_capture_after_an_unknown_one_takes_nothing_more() {
     bench.capture().await;
     let key = bench.effects[0].id.clone();
     let intent = bench.payment().await.provider_intent.unwrap();
-    sim.provider().capture(&key, &intent, 1_000).await.unwrap();
+    sim.provider().capture(key.as_str().into(), &intent, 1_000).await.unwrap();
     bench.give_up().await;
     bench.capture().await;
     assert_eq!(done(&mut bench).await, ["captured"]);
@@ -303,7 +303,7 @@ async fn a_void_asks_first_and_learns_how_it_ended() {
     bench.void().await;
     let intent = bench.payment().await.provider_intent.unwrap();
     let key = bench.effects[0].id.clone();
-    assert!(matches!(sim.provider().void(&key, &intent).await, Ok(Outcome::Done(_))));
+    assert!(matches!(sim.provider().void(key.as_str().into(), &intent).await, Ok(Outcome::Done(_))));
     assert_eq!(bench.attempt(true).await, Ok(vec!["voided".to_owned()]));
     bench.sound().await;
 }
@@ -390,7 +390,7 @@ async fn the_same_key_is_done_once_and_found_by_its_query() {
     assert_eq!(provider.query("key-1").await, Ok(Some(first)));
     let other = provider.authorize("key-1".into(), gbp(6), "tok_ok", "ref").await.unwrap();
     assert!(matches!(other, Outcome::Refused(refused) if refused.code == "idempotency_key_reused"));
-    let declined = provider.authorize("key-2", gbp(5), "tok_declined", "ref").await.unwrap();
+    let declined = provider.authorize("key-2".into(), gbp(5), "tok_declined", "ref").await.unwrap();
     assert_ne!(declined, Outcome::Refused(reason("card_declined")), "the provider's own words");
     assert_eq!(provider.query("key-2").await, Ok(Some(declined)));
 }

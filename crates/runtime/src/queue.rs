@@ -256,8 +256,8 @@ mod tests {
         let (queue, mut lanes) = queue(1_000);
         for _ in 0..200 {
             let (results, commands) = (queue.results.clone(), queue.commands.clone());
-            results.try_send(Job { work: vec![work()], reply: None }).map_err(drop).unwrap();
-            commands.try_send(Job { work: vec![work(), work()], reply: None }).map_err(drop).unwrap();
+            results.try_send(Job { work: vec![work()], reply: None, queued_at: now() }).map_err(drop).unwrap();
+            commands.try_send(Job { work: vec![work(), work()], reply: None, queued_at: now() }).map_err(drop).unwrap();
         }
         let Wake::Jobs(jobs) = lanes.take(Timestamp::default(), None).await else { panic!("there is work") };
         let commands = jobs.iter().filter(|job| job.work.len() == 2).count();
