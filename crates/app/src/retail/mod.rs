@@ -37,6 +37,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const IDLE_MAX: Duration = Duration::from_secs(2);
 
 pub(crate) type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
@@ -81,6 +82,9 @@ pub(crate) fn connection(option: &str, url: &str, connections_max: usize) -> Res
     connector.set_nodelay(true);
     let http = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
+        // The store closes a connection that has been idle for `http.header_timeout_ms`, 5 s unless configured: one that is
+        // about to be closed must not be given a request.
+        .pool_idle_timeout(IDLE_MAX)
         .pool_max_idle_per_host(connections_max)
         .build(connector);
     Ok((base, http))
