@@ -193,7 +193,11 @@ async fn refunds_and_refusals_belong_to_it(shop: &Shop, order_id: &str) -> Resul
     let cancel = shop.customer.post(&format!("/v1/orders/{order_id}/cancel"), json!({})).send().await?;
     cancel.expect(409)?;
     shop.staff.post(&format!("/v1/orders/{order_id}/refunds"), json!({})).send().await?.expect_any(&[201, 202])?;
-    shop.reaches(&shop.staff, order_id, "refunded").await?;
+    eventually("the refund", SETTLED_MAX, async || {
+        let order = shop.staff.get(&format!("/v1/orders/{order_id}")).send().await?.expect(200)?.body;
+        Ok((order["state"] == "refunded").then_some(()))
+    })
+    .await?;
     let told = read(shop, &["order", order_id, "--json"]).await?;
     let has = |told: &Value, subject: &str, state: &str| {
         let steps = told["steps"].as_array().into_iter().flatten();

@@ -116,6 +116,32 @@ fn the_story_is_told_line_by_line() {
     let told = text(&report(story()), PLAIN, at(2_000));
     let expected = "\
 trace        4bf92f3577b34da6a3ce929d0e0e4736
+correlation  cmd_1
+start        2026-11-18T11:06:40.000Z, 7 steps in 40 ms
+
+#  by  time (UTC)                 ms  module   kind     subject                             outcome                        wait
+1      2026-11-18T11:06:40.000Z   +0  order    request  order.rpc.place.v1                  answered 202
+2   1  2026-11-18T11:06:40.004Z   +4  product  command  order.cmd.product.reserve_stock.v1  handled                        4 ms
+3   2  2026-11-18T11:06:40.010Z  +10  order    event    product.evt.stock_reserved.v1       handled                        6 ms
+4   3  2026-11-18T11:06:40.010Z  +10  order    timer    order.tmr.deadline.v1               timer set
+5   3  2026-11-18T11:06:40.020Z  +20  payment  command  order.cmd.payment.authorize.v1      handled                       10 ms
+6   5  2026-11-18T11:06:40.020Z  +20  payment  effect   payment.eff.authorize.v1            under way, try 3
+7   1  2026-11-18T11:06:40.040Z  +40  user     event    order.evt.placed.v1                 dead letter after 3 attempts  40 ms
+
+waits now
+  #4 order order.tmr.deadline.v1: a timer, due in 58.0 s at 2026-11-18T11:07:40.010Z
+  #6 payment payment.eff.authorize.v1: an effect without a result since 1980 ms: 3 tries, the newest begun at 2026-11-18T11:06:41.000Z and running; no try starts after 2026-11-18T11:07:10.000Z
+  #7 user order.evt.placed.v1: dead letter after 3 attempts: cannot decode: missing field `x` (fingerprint 4tz9k2m0q8wd; `pangaea dead-letters show --id msg_4`)
+
+- on its way  = effect  . timer  # handled  > open  x dead
+#1 order.rpc.place.v1 at 2026-11-18T11:06:40.000Z, 40 ms
+   1 order place            #
+   2  product reserve_stock ----#                                           4 ms
+   3   order stock_reserved     ------#                                     6 ms
+   4    order deadline                ...............................>
+   5    payment authorize             ----------#                          10 ms
+   6     payment authorize                      =====================>
+   7  user placed           -----------------------------------------x     40 ms
 ";
     assert_eq!(told, expected);
 }
