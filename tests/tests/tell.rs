@@ -236,7 +236,7 @@ async fn a_dead_provider_is_seen(shop: &mut Shop, code: &str) -> Result<()> {
     let placed = ask_to_place(&shop.customer, &[(code, 1)], TOKEN).send().await?.expect(202)?;
     let order_id = placed.text_at("id")?.to_owned();
     let text = shop.store.run(&["order", &order_id]).await?.success()?.stdout;
-    ensure!(text.contains("product order.cmd.product.reserve_stock.v1: published, and not handled since"), "{text}");
+    ensure!(text.contains("product order.cmd.product.reserve_stock.v1: published, and not handled for"), "{text}");
     shop.store.restart("product").await?;
     shop.settled(&shop.customer, &order_id).await?;
     Ok(())

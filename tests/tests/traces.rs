@@ -72,7 +72,7 @@ async fn one_order_is_one_trace_through_four_processes() -> Result<()> {
     ensure!(services == ["pangaea-order", "pangaea-payment", "pangaea-product"], "{services:?}");
     for span in &trace.0 {
         ensure!(span.end_unix_nano >= span.start_unix_nano, "{span:?}");
-        ensure!(span.name.starts_with("commit") || span.name.starts_with("handle") || !span.is_error, "{span:?}");
+        ensure!(!span.is_error, "{span:?}");
     }
     // A sign-in is a trace of its own, of the fourth process.
     let users = collector.all().into_iter().any(|span| span.service == "pangaea-user" && span.name.starts_with("POST"));

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::Timestamp;
+
 const ID_BYTES_MAX: usize = 64;
 
 /// Text that is not an id of the wanted type.
@@ -107,10 +109,28 @@ impl SkuId {
     }
 }
 
+/// Crockford's base 32 in lower case: sorts as the numbers do.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Digits of a moment in milliseconds, five bits each.
+const MOMENT_DIGITS: usize = 10;
+
+/// What an id that was derived at `moment` begins with, behind its type's prefix: ten digits that sort by time.
+pub fn moment_text(moment: Timestamp) -> String {
+    let millis = moment.as_millis().max(0) as u64;
+    (0..MOMENT_DIGITS).rev().map(|digit| char::from(ALPHABET[(millis >> (digit * 5) & 31) as usize])).collect()
+}
+
+/// When an id was derived; `None` when it is too short or was not derived by a module.
+pub fn moment_of_id(id: &str) -> Option<Timestamp> {
+    let digits = id.split_once('_')?.1.as_bytes().get(..MOMENT_DIGITS)?;
+    let value = |digit: &u8| ALPHABET.iter().position(|letter| letter == digit);
+    let millis = digits.iter().try_fold(0_i64, |sum, digit| Some(sum << 5 | value(digit)? as i64))?;
+    Some(Timestamp::from_millis(millis))
+}
+
 /// The first `chars` (at most 51) characters of the SHA-256 of `parts`, in lower-case Crockford base 32. The parts are
 /// length-prefixed, so no two lists of parts run together.
 pub fn digest_text(parts: &[&[u8]], chars: usize) -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let (mut text, mut bits, mut held) = (String::with_capacity(chars), 0u32, 0u32);
     for byte in digest(parts) {
         bits = (bits << 8) | u32::from(byte);

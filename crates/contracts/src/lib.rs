@@ -22,7 +22,9 @@ pub mod user;
 
 pub use actor::{Actor, Role};
 pub use envelope::{Envelope, PAYLOAD_BYTES_MAX, cloud_event_headers, from_cloud_event_headers};
-pub use id::{IdError, OrderId, PaymentId, ProductId, RefundId, SessionId, SkuId, UserId, digest_text};
+pub use id::{
+    IdError, OrderId, PaymentId, ProductId, RefundId, SessionId, SkuId, UserId, digest_text, moment_of_id, moment_text,
+};
 pub use message::{Message, Request, SchemaEntry, schemas};
 pub use money::{Currency, Money, MoneyError};
 pub use subject::{Kind, Subject, SubjectError, subject_matches};

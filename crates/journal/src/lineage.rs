@@ -82,6 +82,15 @@ impl Database {
         self.fetch(select).await?.iter().map(admitted).collect()
     }
 
+    /// The inputs from this position on, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn inbox_from(&self, position: u64, limit: usize) -> Result<Vec<Admitted>, JournalError> {
+        let sql = format!("{INBOX_SELECT} WHERE position >= ? ORDER BY position LIMIT {limit}");
+        self.fetch(Statement::new(sql).bind(position)).await?.iter().map(admitted).collect()
+    }
+
     /// Inputs at these positions that are what is sought, at most `limit`. Every row between is looked at.
     ///
     /// # Errors

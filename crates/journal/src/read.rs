@@ -5,10 +5,9 @@ use std::sync::Arc;
 use pangaea_contracts::{Envelope, Timestamp};
 
 use crate::head::SELECT_HEAD;
-use crate::rows::{DEAD_LETTER_LIST, EFFECT_LIST, INBOX_SELECT, OUTBOX_SELECT, TIMER_LIST, inbox_row, outbox_envelope};
+use crate::rows::{DEAD_LETTER_LIST, EFFECT_LIST, OUTBOX_SELECT, TIMER_LIST, outbox_envelope};
 use crate::{
-    CursorRow, Database, DeadLetterChoice, DeadLetterRow, EffectRow, Head, InboxRow, JournalError, Kind, Statement,
-    TimerRow,
+    CursorRow, Database, DeadLetterChoice, DeadLetterRow, EffectRow, Head, JournalError, Kind, Statement, TimerRow,
 };
 
 impl Database {
@@ -55,15 +54,6 @@ impl Database {
         let sql = format!("{OUTBOX_SELECT} WHERE position > ? ORDER BY position LIMIT {limit}");
         let rows = self.fetch(Statement::new(sql).bind(after)).await?;
         rows.iter().map(|row| outbox_envelope(row, self.module(), log_id).map(Arc::new)).collect()
-    }
-
-    /// What was handled last, the newest first, at most `limit`.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn inbox_newest(&self, limit: usize) -> Result<Vec<InboxRow>, JournalError> {
-        let sql = format!("{INBOX_SELECT} ORDER BY position DESC LIMIT {limit}");
-        self.fetch(Statement::new(sql)).await?.iter().map(inbox_row).collect()
     }
 
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use pangaea_contracts::trace::handling_traceparent;
 use pangaea_contracts::{
     Actor, Envelope, Kind, Message, OrderId, PAYLOAD_BYTES_MAX, PaymentId, ProductId, RefundId, SessionId, SkuId,
-    Subject, Timestamp, UserId, digest_text,
+    Subject, Timestamp, UserId, digest_text, moment_text,
 };
 use pangaea_faults::{Plant, planted};
 use pangaea_journal::{EffectRow, EffectState, IntoKey, Record, Row, Statement, TimerRow, Value, Writer};
@@ -112,11 +112,8 @@ fn wall_clock() -> Timestamp {
 }
 
 fn derived_id(prefix: &str, now: Timestamp, cause: &[&str; 3], count: u32) -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let millis = now.as_millis().max(0) as u64;
-    let time: String = (0..10).rev().map(|digit| char::from(ALPHABET[(millis >> (digit * 5) & 31) as usize])).collect();
     let hash = digest_text(&[cause[0].as_bytes(), cause[1].as_bytes(), cause[2].as_bytes(), &count.to_be_bytes()], 16);
-    format!("{prefix}{time}{hash}")
+    format!("{prefix}{}{hash}", moment_text(now))
 }
 
 // === impl Cx: rows ===

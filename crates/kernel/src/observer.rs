@@ -1,4 +1,4 @@
-use crate::Input;
+use crate::{Answer, Failure, Input};
 
 /// Is told what an [`Executor`](crate::Executor) does, as it does it: for whoever measures, because the executor itself looks at
 /// no clock. It sees what is undone afterwards, too.
@@ -26,6 +26,21 @@ pub enum HandlingEnd<'a> {
     Answered(u16),
     /// It failed; the same input is tried again, or becomes a dead letter.
     Failed(&'a str),
+}
+
+// === impl HandlingEnd ===
+
+impl<'a> HandlingEnd<'a> {
+    pub(crate) fn of(handled: &'a Result<Option<Answer>, Failure>, input: &Input) -> Self {
+        match handled {
+            Ok(Some(answer)) => Self::Answered(answer.status),
+            Ok(None) => Self::Handled,
+            Err(Failure::Refusal(problem)) if input.is_command() => Self::Answered(problem.status),
+            Err(Failure::Refusal(_)) => Self::Failed("refused, but there is nobody to answer"),
+            Err(Failure::Poison(reason)) => Self::Failed(reason),
+            Err(Failure::Transient(_) | Failure::Superseded(_)) => Self::Failed("the database"),
+        }
+    }
 }
 
 /// Nobody looks.

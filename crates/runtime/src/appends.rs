@@ -29,8 +29,7 @@ impl Appends {
         }
         let committed_at = now();
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let sampled = |envelope: &&Arc<Envelope>| self.spans.sampled(envelope.traceparent.as_deref()).is_some();
-        for envelope in committed.iter().filter(sampled) {
+        for envelope in committed.iter().filter(|envelope| self.spans.wants(envelope.traceparent.as_deref())) {
             if under_way.len() == FOLLOWED_MAX {
                 under_way.pop_front();
             }

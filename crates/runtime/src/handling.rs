@@ -10,6 +10,7 @@ use pangaea_contracts::trace::{HANDLE, derived_span_id};
 use pangaea_kernel::{Definition, HandlingEnd, Input, InputKind, Observer, Work};
 
 use crate::telemetry::spans::{Span, Spans, now};
+use crate::telemetry::trace::TraceContext;
 
 /// Watches a module's executor.
 pub(crate) struct Handlings {
@@ -20,7 +21,7 @@ pub(crate) struct Handlings {
     durations: HashMap<String, [Histogram; 4]>,
     commit_duration: Histogram,
     running: Option<(SystemTime, Instant)>,
-    /// What the next commit makes true.
+    /// What the next commit makes true, of sampled traces.
     ended: Vec<Ended>,
     committing: Option<(SystemTime, Instant)>,
 }
@@ -38,10 +39,12 @@ struct Waiting {
 }
 
 struct Ended {
-    input: Input,
+    input_id: String,
+    cause: TraceContext,
+    handle: Span,
     started: SystemTime,
     ended: SystemTime,
-    status: Option<u16>,
+    status: Status,
 }
 
 const OUTCOMES: [&str; 4] = ["handled", "answered", "refused", "failed"];
@@ -53,7 +56,7 @@ impl Waits {
         let mut waiting = self.lock();
         for one in work {
             if let Work::Input(input) = one
-                && spans.sampled(input.traceparent.as_deref()).is_some()
+                && spans.wants(input.traceparent.as_deref())
             {
                 waiting.queued_at.insert(input.id.clone(), queued_at);
             }
@@ -95,37 +98,26 @@ impl Handlings {
         Self { module, spans, waits, durations, commit_duration, running, ended, committing }
     }
 
-    fn spans_of(&self, handling: &Ended, commit: (SystemTime, SystemTime)) {
-        let Some(cause) = self.spans.sampled(handling.input.traceparent.as_deref()) else { return };
-        let (input, waiting) = (&handling.input, self.waits.lock());
-        if let Some(queued_at) = waiting.queued_at.get(&input.id) {
+    fn export(&self, handling: Ended, commit: (SystemTime, SystemTime)) {
+        let Ended { input_id, cause, handle, started, ended, status } = handling;
+        let waiting = self.waits.lock();
+        if let Some(queued_at) = waiting.queued_at.get(&input_id) {
             let queue = Span::below(&cause, format!("queue {}", self.module), *queued_at);
-            self.spans.end_at(queue, handling.started, Status::Unset);
+            self.spans.end_at(queue, started, Status::Unset);
         }
         for (from, to) in &waiting.backoffs {
             let backoff = Span::below(&cause, format!("backoff {}", self.module), *from);
             self.spans.end_at(backoff, *to, Status::Unset);
         }
         drop(waiting);
-        let mut handle = handle_span(self.module, input, &cause, handling.started);
-        if let Some(status) = handling.status {
-            handle = handle.with("http.response.status_code", i64::from(status));
-        }
         let committed = Span::below(handle.context(), format!("commit {}", self.module), commit.0);
-        let failed = handling.status.is_some_and(|status| status >= 500);
-        let outcome = if failed { Status::error("it could not be handled") } else { Status::Unset };
-        self.spans.end_at(handle, handling.ended, outcome);
+        self.spans.end_at(handle, ended, status);
         self.spans.end_at(committed, commit.1, Status::Unset);
     }
 }
 
 /// The span that everything which an input's handler says goes on from.
-pub(crate) fn handle_span(
-    module: &'static str,
-    input: &Input,
-    cause: &crate::telemetry::trace::TraceContext,
-    started: SystemTime,
-) -> Span {
+pub(crate) fn handle_span(module: &'static str, input: &Input, cause: &TraceContext, started: SystemTime) -> Span {
     let kind = match input.kind {
         InputKind::Delivery { .. } => SpanKind::Consumer,
         _ => SpanKind::Internal,
@@ -154,14 +146,22 @@ impl Observer for Handlings {
         if let Some(histograms) = self.durations.get(&input.subject) {
             histograms[outcome].record(clock.elapsed().as_secs_f64());
         }
+        let traceparent = input.traceparent.as_deref();
         if let HandlingEnd::Failed(reason) = end {
             // It runs again: only the run that counts has the known id.
-            if let Some(cause) = self.spans.any(input.traceparent.as_deref()) {
+            if let Some(cause) = self.spans.any(traceparent) {
                 let span = Span::below(&cause, format!("handle {}", input.subject), started);
                 self.spans.fail(span.with("pangaea.module", self.module), reason.to_owned());
             }
-        } else if self.spans.sampled(input.traceparent.as_deref()).is_some() {
-            self.ended.push(Ended { input: without_payload(input), started, ended: now(), status });
+        } else if let Some(cause) = self.spans.sampled(traceparent) {
+            let mut handle = handle_span(self.module, input, &cause, started);
+            let mut failed = Status::Unset;
+            if let Some(status) = status {
+                handle = handle.with("http.response.status_code", i64::from(status));
+                failed = if status >= 500 { Status::error(format!("status {status}")) } else { Status::Unset };
+            }
+            let input_id = input.id.clone();
+            self.ended.push(Ended { input_id, cause, handle, started, ended: now(), status: failed });
         }
     }
 
@@ -174,7 +174,7 @@ impl Observer for Handlings {
         self.commit_duration.record(clock.elapsed().as_secs_f64());
         let commit = (started, now());
         for handling in std::mem::take(&mut self.ended) {
-            self.spans_of(&handling, commit);
+            self.export(handling, commit);
         }
     }
 
@@ -183,9 +183,4 @@ impl Observer for Handlings {
         self.running = None;
         self.committing = None;
     }
-}
-
-/// Spans need not carry what may be large and private.
-fn without_payload(input: &Input) -> Input {
-    Input { payload: String::new(), secrets: Vec::new(), ..input.clone() }
 }

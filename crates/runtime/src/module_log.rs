@@ -1,17 +1,13 @@
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use pangaea_bus::{BoxFuture, BusError, LogRing, LogSource};
-use pangaea_contracts::Envelope;
+use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::Database;
 use tokio::sync::watch;
 
 use crate::admission::Lags;
 use crate::appends::Appends;
-
-/// Commits whose time is remembered; the oldest is the one that is asked for.
-const UNRELAYED_MAX: usize = 1_024;
 
 /// A module's outbox as readers see it: a ring of the newest rows, and the table behind it.
 pub(crate) struct ModuleLog {
@@ -21,8 +17,6 @@ pub(crate) struct ModuleLog {
     end: watch::Sender<u64>,
     /// How far its readers are.
     readers: Arc<Lags>,
-    /// The commits that the broker may not have yet: up to which position, and when. The oldest are kept.
-    unrelayed: Mutex<VecDeque<(u64, Instant)>>,
     /// What is on its way to the broker; none where readers read the log itself.
     appends: Option<Appends>,
 }
@@ -39,7 +33,7 @@ impl ModuleLog {
     ) -> Self {
         let readers = Arc::new(Lags::default());
         let (ring, end) = (LogRing::new(ring_rows), watch::Sender::new(end));
-        Self { log_id, database, ring, end, readers, unrelayed: Mutex::default(), appends }
+        Self { log_id, database, ring, end, readers, appends }
     }
 
     /// Takes in what the writer has committed, and wakes the readers. `end` may lie beyond it: a commit whose answer was
@@ -47,7 +41,6 @@ impl ModuleLog {
     pub(crate) fn push(&self, committed: Vec<Arc<Envelope>>, end: u64) {
         if let Some(appends) = &self.appends {
             appends.begin(&committed);
-            self.remember(end);
         }
         self.ring.push(committed);
         if self.last() != end {
@@ -59,25 +52,12 @@ impl ModuleLog {
     pub(crate) fn relayed(&self, position: u64) {
         if let Some(appends) = &self.appends {
             appends.end(position);
-            let mut unrelayed = self.unrelayed.lock().unwrap_or_else(PoisonError::into_inner);
-            while unrelayed.front().is_some_and(|(end, _)| *end <= position) {
-                unrelayed.pop_front();
-            }
         }
     }
 
-    fn remember(&self, end: u64) {
-        let mut unrelayed = self.unrelayed.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = unrelayed.back().is_none_or(|(last, _)| *last < end) && self.last() < end;
-        if is_new && unrelayed.len() < UNRELAYED_MAX {
-            unrelayed.push_back((end, Instant::now()));
-        }
-    }
-
-    /// For how long the oldest commit has waited for the broker.
-    pub(crate) fn relay_wait(&self) -> Duration {
-        let unrelayed = self.unrelayed.lock().unwrap_or_else(PoisonError::into_inner);
-        unrelayed.front().map(|(_, since)| since.elapsed()).unwrap_or_default()
+    /// When the first row behind `position` was written; none when there is none, or it cannot be read now.
+    pub(crate) async fn next_written_at(&self, position: u64) -> Option<Timestamp> {
+        self.read(position, 1).await.ok()?.first().map(|row| row.time)
     }
 
     pub(crate) fn last(&self) -> u64 {

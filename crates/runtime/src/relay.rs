@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_bus::{BusError, Relay};
+use pangaea_contracts::Timestamp;
+use pangaea_kernel::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +12,7 @@ use crate::module_log::ModuleLog;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// Short, because a broker that is back should find the relay there; the link itself knows how often to try.
 const BACKOFF_MAX: Duration = Duration::from_millis(250);
+const OBSERVE_WAIT: Duration = Duration::from_millis(100);
 
 /// Appends a module's log to the broker until `shutdown`, and tells how far it is; a broker that is away is waited for.
 ///
@@ -19,11 +22,12 @@ pub(crate) async fn run(
     module: &'static str,
     mut relay: Box<dyn Relay>,
     log: Arc<ModuleLog>,
+    clock: Arc<dyn Clock>,
     relayed: watch::Sender<u64>,
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
     let mut backoff = BACKOFF_FIRST;
-    let mut told = None;
+    let (mut told, mut known) = (None, None);
     loop {
         let step = tokio::select! {
             biased;
@@ -37,7 +41,7 @@ pub(crate) async fn run(
                 log.relayed(progress.position);
                 relayed.send_replace(progress.position);
                 metrics::gauge!("pangaea_relay_position", "module" => module).set(progress.position as f64);
-                observe_lag(module, &log, progress.position);
+                known = Some(progress.position);
             }
             Err(error @ BusError::StreamAhead { .. }) => return Err(error),
             Err(error) => {
@@ -46,16 +50,24 @@ pub(crate) async fn run(
                     tracing::warn!(module, %error, "the relay cannot append; trying again");
                 }
                 metrics::counter!("pangaea_relay_errors_total", "module" => module).increment(1);
-                observe_lag(module, &log, *relayed.borrow());
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }
+        // Until the broker has said once what it holds, nobody knows what it lacks.
+        if let Some(position) = known {
+            observe_lag(module, &log, position, clock.now()).await;
+        }
     }
 }
 
-/// How many rows the broker lacks, and since when it lacks the oldest of them.
-fn observe_lag(module: &'static str, log: &ModuleLog, position: u64) {
-    metrics::gauge!("pangaea_relay_lag", "module" => module).set(log.last().saturating_sub(position) as f64);
-    metrics::gauge!("pangaea_relay_lag_seconds", "module" => module).set(log.relay_wait().as_secs_f64());
+/// How many rows the broker lacks, and the age of the oldest of them.
+async fn observe_lag(module: &'static str, log: &ModuleLog, position: u64, now: Timestamp) {
+    let lag = log.last().saturating_sub(position);
+    let oldest = async { if lag > 0 { log.next_written_at(position).await } else { None } };
+    // A database that is away must not hold the relay.
+    let written_at = tokio::time::timeout(OBSERVE_WAIT, oldest).await.ok().flatten();
+    let age_ms = written_at.map_or(0, |written_at| now.millis_since(written_at).max(0));
+    metrics::gauge!("pangaea_relay_lag", "module" => module).set(lag as f64);
+    metrics::gauge!("pangaea_relay_lag_seconds", "module" => module).set(age_ms as f64 / 1e3);
 }

@@ -101,7 +101,8 @@ impl Term {
         let executor = Executor::new(writer, definition.clone(), CODE_VERSION).await?.observed_by(Box::new(handlings));
         let head = executor.writer().head().clone();
         if !head.previous_stop_clean {
-            recovered::export(&spans, definition, database).await;
+            // Beside the start: nobody waits for spans, and many for a leader.
+            tokio::spawn(recovered::export(spans.clone(), name, database.clone(), head.clone()));
         }
         let appends = (config.bus.kind == BusKind::Nats).then(|| Appends::new(spans.clone()));
         let (log_id, log_end, ring_rows) = (head.log_id.clone(), head.outbox_end, config.bus.ring_rows);
@@ -210,9 +211,9 @@ impl Term {
         let guard = end.failed.clone().drop_guard();
         let relayed = watch::Sender::new(0);
         self.tasks.relayed = Some(relayed.subscribe());
-        let (module, log) = (self.member.name(), self.log.clone());
+        let (module, log, clock) = (self.member.name(), self.log.clone(), self.member.clock.clone());
         self.tasks.relay.spawn(async move {
-            match crate::relay::run(module, relay, log, relayed, shutdown).await {
+            match crate::relay::run(module, relay, log, clock, relayed, shutdown).await {
                 Ok(()) => drop(guard.disarm()),
                 Err(error) if end.is_over().await => {
                     end.lose(&error);

@@ -11,10 +11,10 @@ use pangaea_faults::{Failpoint, Plant, reach, unguarded};
 use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError};
 use tracing::Instrument;
 
-use super::{Cursors, Done, Executor, Work, cursor_row, timer_input};
+use super::{Cursors, Done, Executor, cursor_row, timer_input};
 use crate::outputs::{Outputs, TimerChange};
 use crate::settings::SettingsRow;
-use crate::{Answer, Failure, HandlingEnd, Input, InputKind, Keys, Problem, ProblemKind};
+use crate::{Answer, Failure, HandlingEnd, Input, InputKind, Problem, ProblemKind};
 
 /// Why a batch did not commit.
 pub(super) enum Abort {
@@ -105,41 +105,6 @@ impl Executor {
         Ok(())
     }
 
-    pub(super) async fn look_up_commands(&mut self, batch: &mut Batch, work: &[Work]) -> Result<(), Abort> {
-        let ids: Vec<String> = work
-            .iter()
-            .filter_map(|one| match one {
-                Work::Input(input) if input.is_command() || input.kind == InputKind::Settings => Some(input.id.clone()),
-                _ => None,
-            })
-            .collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        for recorded in self.cx.writer.recorded(&ids).await? {
-            let answer = recorded.answer.as_deref().map(serde_json::from_str).transpose();
-            let answer = answer.map_err(|error| JournalError::Decode(error.to_string()))?;
-            let answer = answer.unwrap_or_else(|| Answer::empty(200));
-            batch.answers.insert(recorded.id, (recorded.fingerprint.unwrap_or_default(), answer));
-        }
-        Ok(())
-    }
-
-    pub(super) async fn prefetch(&mut self, work: &[Work]) -> Result<(), Abort> {
-        let mut keys = Keys::default();
-        for one in work {
-            let Work::Input(input) = one else { continue };
-            if let Some(wants) = self.cx.definition.handler(&input.subject).and_then(|handler| handler.wants.clone()) {
-                // What it would have named is read when the handler asks for it; a real fault shows there again.
-                let named = std::panic::catch_unwind(AssertUnwindSafe(|| wants(&input.payload, &mut keys)));
-                if let Err(panic) = named {
-                    tracing::error!(subject = %input.subject, panic = panic_text(&*panic), "naming rows ahead panicked");
-                }
-            }
-        }
-        Ok(keys.load(&mut self.cx.writer).await?)
-    }
-
     pub(super) fn advance(&mut self, batch: &mut Batch, moved: CursorRow, after: u64) -> Done {
         match self.follows(batch, &moved, after) {
             Some(done) => done,
@@ -216,7 +181,7 @@ impl Executor {
         self.observer.handling(input);
         reach(Failpoint::HandlerBefore).await?;
         let handled = self.handle(input).await;
-        self.observer.handled(input, handling_end(&handled, input));
+        self.observer.handled(input, HandlingEnd::of(&handled, input));
         reach(Failpoint::HandlerAfter).await?;
         let failure = match handled {
             Ok(answer) => {
@@ -386,17 +351,6 @@ impl Executor {
     }
 }
 
-fn handling_end<'a>(handled: &'a Result<Option<Answer>, Failure>, input: &Input) -> HandlingEnd<'a> {
-    match handled {
-        Ok(Some(answer)) => HandlingEnd::Answered(answer.status),
-        Ok(None) => HandlingEnd::Handled,
-        Err(Failure::Refusal(problem)) if input.is_command() => HandlingEnd::Answered(problem.status),
-        Err(Failure::Refusal(_)) => HandlingEnd::Failed("refused, but there is nobody to answer"),
-        Err(Failure::Poison(reason)) => HandlingEnd::Failed(reason),
-        Err(Failure::Transient(_) | Failure::Superseded(_)) => HandlingEnd::Failed("the database"),
-    }
-}
-
 /// A stored answer, marked as such: nothing was done again.
 fn replayed(answer: &Answer) -> Answer {
     answer.clone().with_header("idempotent-replayed", "true")
@@ -412,7 +366,7 @@ fn parked_answer() -> Answer {
     Answer::from(Problem::new(ProblemKind::Parked, detail).with_retry_after(60))
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -1,7 +1,9 @@
+mod ahead;
 mod batch;
 mod burial;
 mod redrive;
 mod singly;
+mod work;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,9 +14,10 @@ use pangaea_journal::{CursorRow, Database, EffectRow, JournalError, TimerRow, Wr
 
 use self::batch::{Abort, Batch};
 pub use self::redrive::LetterOutcome;
+pub use self::work::{BatchResult, Done, ExecutorError, Work};
 use crate::outputs::Outputs;
 use crate::settings::SettingsRow;
-use crate::{Answer, Cx, Definition, Input, InputKind, Observer};
+use crate::{Cx, Definition, Input, InputKind, Observer};
 
 /// Tries of an input that fails by itself, before it becomes a dead letter.
 const ATTEMPTS_MAX: u32 = 3;
@@ -56,93 +59,6 @@ struct State {
     next_timer: Option<Timestamp>,
     /// The place of the newest dead letter: letters of a key are redriven in the order in which they died.
     letters_end: u64,
-}
-
-/// One thing for the writer to do.
-#[derive(Clone, Debug)]
-pub enum Work {
-    Input(Input),
-    /// Everything in a source's log up to here was not for this reader of the module's.
-    Advance {
-        reader: String,
-        source: String,
-        log_id: String,
-        after: u64,
-        position: u64,
-        message_id: String,
-    },
-    /// Another try of an effect begins; it is recorded before the call.
-    Try {
-        effect_id: String,
-        expires_at: Timestamp,
-    },
-    /// Handle the input of a dead letter again. Each letter has a transaction of its own.
-    Redrive {
-        letter_id: String,
-    },
-    /// Give a dead letter up: its input is never handled.
-    Abandon {
-        letter_id: String,
-    },
-    /// Remove the secrets that have expired.
-    SweepSecrets,
-}
-
-/// What became of one piece of work.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Done {
-    Answered(Answer),
-    Handled,
-    /// Seen before, or no longer wanted; nothing was done.
-    Duplicate,
-    /// Became a dead letter, or waits behind one.
-    Dead,
-    /// The delivery does not follow the cursor: read again from the cursor.
-    Gap {
-        expected_after: u64,
-    },
-    /// The source's log is another history than the one this cursor is of.
-    LogReset {
-        expected: String,
-    },
-    Tried(Option<EffectRow>),
-    /// Of a redrive or an abandonment.
-    Letter(LetterOutcome),
-}
-
-/// What a commit brought.
-#[derive(Debug, Default)]
-pub struct BatchResult {
-    /// In the order of the work.
-    pub done: Vec<Done>,
-    /// The new end of the log.
-    pub log: Vec<Arc<Envelope>>,
-    /// Effects to perform; their first try is already recorded.
-    pub effects: Vec<EffectRow>,
-    pub timers_fired: u32,
-    pub refusals_after_write: u32,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ExecutorError {
-    /// Try the same work again later.
-    #[error("{0}")]
-    Transient(JournalError),
-    /// Stop leading.
-    #[error("{0}")]
-    Fatal(JournalError),
-}
-
-// === impl BatchResult ===
-
-impl BatchResult {
-    fn absorb(&mut self, part: BatchResult) {
-        self.done.extend(part.done);
-        self.log.extend(part.log);
-        self.effects.extend(part.effects);
-        self.timers_fired += part.timers_fired;
-        self.refusals_after_write += part.refusals_after_write;
-    }
 }
 
 // === impl State ===

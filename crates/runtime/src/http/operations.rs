@@ -66,7 +66,8 @@ impl Health {
     }
 }
 
-/// Serves `/healthz`, `/readyz`, `/metrics`, `/log-filter` and `/dead-letters` until `stop`, on a listener that the mesh does not expose.
+/// Serves `/healthz`, `/readyz`, `/metrics`, `/log-filter` and `/dead-letters` until `stop`, on a listener that the mesh does
+/// not expose.
 pub(crate) fn serve_operations(
     listener: TcpListener,
     health: Health,

@@ -34,12 +34,12 @@ pub(crate) async fn observe(State(observed): State<Observed>, mut request: Reque
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
     span.in_scope(|| tracing::debug!(status, elapsed_ms = elapsed.as_millis() as u64, "answered"));
+    observed.export(context, (method, &route), status, started_at);
     metrics::histogram!(
-        "http_server_request_duration_seconds", "http_request_method" => method, "http_route" => route.clone(),
+        "http_server_request_duration_seconds", "http_request_method" => method, "http_route" => route,
         "http_response_status_code" => status.to_string()
     )
     .record(elapsed.as_secs_f64());
-    observed.export(context, (method, &route), status, started_at);
     if let Ok(value) = HeaderValue::try_from(traceparent) {
         response.headers_mut().insert("traceparent", value);
     }

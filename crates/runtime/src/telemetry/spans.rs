@@ -3,19 +3,7 @@
 //! They are made from what is known when the work has ended, with the ids that the journal knows, and handed to the SDK's
 //! processor. A `tracing` span would have to be open for as long, and its id would be random.
 //!
-//! | span | of | parent |
-//! |---|---|---|
-//! | `GET /v1/…` | a request | the client's, if it sent one |
-//! | `queue <module>` | an input's wait for the writer | the input's |
-//! | `backoff <module>` | the wait for a database that is away | the input's |
-//! | `handle <subject>` | a handler's run | the input's: the request, or the handling that said it |
-//! | `commit <module>` | the commit of a batch, as each of its inputs saw it | `handle` |
-//! | `append <source>` | from the commit to the broker's word | `handle` of what said it |
-//! | `effect <subject>` | an effect with all its tries | `handle` of what asked for it |
-//! | `try <effect's subject>` | one call | `effect` |
-//! | `backoff <effect's subject>` | the wait between two tries, or for a breaker | `effect` |
-//!
-//! What an effect's result and a timer bring goes on as `handle` below the effect, or below what set the timer.
+//! Their names and parents stand in `docs/observability.md`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -60,12 +48,17 @@ impl Spans {
         self.0.is_some()
     }
 
-    /// The trace that `traceparent` names, if it is sampled and anybody wants its spans.
+    /// Whether the trace's spans are wanted, by its flags alone.
+    pub(crate) fn wants(&self, traceparent: Option<&str>) -> bool {
+        // The flag is the lowest bit of the last hexadecimal digit.
+        let digit = |text: &str| char::from(*text.as_bytes().last()?).to_digit(16);
+        self.is_on() && traceparent.and_then(digit).is_some_and(|digit| digit & 1 == 1)
+    }
+
+    /// The trace that `traceparent` names, if its spans are wanted.
     pub(crate) fn sampled(&self, traceparent: Option<&str>) -> Option<TraceContext> {
-        // Most are not sampled, and the flag is the last bit: reading all of it can be spared.
-        let is_sampled = |text: &&str| text.as_bytes().last().is_some_and(|last| last & 1 == 1 || *last >= b'a');
-        let text = traceparent.filter(|_| self.is_on()).filter(is_sampled)?;
-        TraceContext::parse(text).filter(TraceContext::is_sampled)
+        // Most are not sampled: reading all of it can be spared.
+        traceparent.filter(|text| self.wants(Some(text))).and_then(TraceContext::parse)
     }
 
     /// As [`Spans::sampled`], but whether the trace is sampled or not: for failures.

@@ -1,12 +1,10 @@
 //! What a module's journal says of one input: that it was handled, and how, or that it waits.
 
-use pangaea_contracts::{Envelope, Kind, Subject, Timestamp};
+use pangaea_contracts::{Envelope, Kind, Subject, Timestamp, trace};
 use pangaea_journal::{Admitted, DeadLetterRow, DeadLetterState, EffectRow, TimerRow};
 use pangaea_kernel::Input;
 use serde::Serialize;
 use serde_json::Value;
-
-use pangaea_contracts::trace::trace_id as trace_id_of;
 
 /// An input of one module: one that is in its inbox, or one that will be.
 #[derive(Clone, Debug, PartialEq)]
@@ -228,7 +226,7 @@ fn cause(module: &str, causation_id: &str, id: &str) -> Option<(String, String)>
 }
 
 fn trace_id(traceparent: Option<&str>) -> Option<String> {
-    traceparent.and_then(trace_id_of).map(str::to_owned)
+    traceparent.and_then(trace::trace_id).map(str::to_owned)
 }
 
 /// An error without what it quotes: a decoder names the value that it did not expect, which may be anybody's.

@@ -3,16 +3,13 @@
 use std::ops::Range;
 
 use anyhow::{Result, bail};
-use pangaea_contracts::{OrderId, Timestamp};
+use pangaea_contracts::trace::trace_id;
+use pangaea_contracts::{OrderId, Timestamp, moment_text};
 
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// Digits of the moment, five bits each.
-const TIME_DIGITS: usize = 10;
 const ID_BYTES_MAX: usize = 64;
 const TRACE_DIGITS: usize = 32;
 /// Shorter beginnings of a trace id would be met by chance.
 const TRACE_DIGITS_MIN: usize = 4;
-const TRACEPARENT_BYTES: usize = 55;
 
 /// What `pangaea trace` was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,21 +22,8 @@ pub(super) enum TraceTarget {
 
 /// The ids with this prefix that were derived at `moment`.
 pub(super) fn of_moment(prefix: &str, moment: Timestamp) -> Range<String> {
-    let begin = |moment: Timestamp| format!("{prefix}{}", time_text(moment));
+    let begin = |moment: Timestamp| format!("{prefix}{}", moment_text(moment));
     begin(moment)..begin(moment.plus_millis(1))
-}
-
-/// When an id was derived; `None` when it is too short or was not derived by a module.
-pub(super) fn moment_of(id: &str) -> Option<Timestamp> {
-    let digits = id.split_once('_')?.1.as_bytes().get(..TIME_DIGITS)?;
-    let value = |digit: &u8| ALPHABET.iter().position(|letter| letter == digit);
-    let millis = digits.iter().try_fold(0_i64, |sum, digit| Some(sum << 5 | value(digit)? as i64))?;
-    Some(Timestamp::from_millis(millis))
-}
-
-fn time_text(moment: Timestamp) -> String {
-    let millis = moment.as_millis().max(0) as u64;
-    (0..TIME_DIGITS).rev().map(|digit| char::from(ALPHABET[(millis >> (digit * 5) & 31) as usize])).collect()
 }
 
 /// An order's id or the beginning of one, with or without its prefix.
@@ -70,11 +54,7 @@ pub(super) fn trace_target(text: &str) -> Result<TraceTarget> {
         return Ok(TraceTarget::Input(if is_operation { format!("{text}:result") } else { text.to_owned() }));
     }
     let lower = text.to_ascii_lowercase();
-    let digits = match lower.split('-').collect::<Vec<_>>()[..] {
-        [digits] => digits,
-        [_, digits, _, _] if lower.len() == TRACEPARENT_BYTES => digits,
-        _ => "",
-    };
+    let digits = trace_id(&lower).unwrap_or(&lower);
     let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_hexadecimal || !(TRACE_DIGITS_MIN..=TRACE_DIGITS).contains(&digits.len()) {
         bail!(

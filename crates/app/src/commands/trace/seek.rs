@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
-use pangaea_contracts::{OrderId, Timestamp};
+use pangaea_contracts::trace::trace_id;
+use pangaea_contracts::{OrderId, Timestamp, moment_of_id};
 use pangaea_journal::{Admitted, Database, Sought};
 use pangaea_order::{Order, Outline};
 
-use super::ids::{TraceTarget, moment_of, order_prefix};
+use super::ids::{TraceTarget, order_prefix};
 use super::progress::Progress;
 use super::stores::Stores;
 use super::walk::Walk;
-use pangaea_contracts::trace::trace_id as trace_id_of;
 
 /// Ids that are named when several begin alike.
 const CANDIDATES_MAX: usize = 10;
@@ -57,7 +57,7 @@ pub(super) async fn order(
         }
     }
     if outline.is_none() || search.must_scan {
-        let placed_at = outline.as_ref().map(|outline| outline.placed_at).or_else(|| moment_of(id.as_str()));
+        let placed_at = outline.as_ref().map(|outline| outline.placed_at).or_else(|| moment_of_id(id.as_str()));
         let since = search.since.or(placed_at).map(|moment| moment.plus_millis(-CLOCKS_APART_MS));
         let found = scan(stores, &Sought::Key(id.to_string()), since, search.entries_max).await?;
         if found.is_empty() && outline.is_none() {
@@ -98,7 +98,7 @@ pub(super) async fn trace(
         TraceTarget::Input(id) => input(stores, id, walk).await.map(|()| None),
         TraceTarget::Trace(digits) => {
             let found = scan(stores, &Sought::Trace(digits.clone()), search.since, search.entries_max).await?;
-            let traces = found.iter().filter_map(|(_, admitted)| trace_id_of(admitted.input.traceparent.as_deref()?));
+            let traces = found.iter().filter_map(|(_, admitted)| trace_id(admitted.input.traceparent.as_deref()?));
             let traces: BTreeSet<&str> = traces.collect();
             let id = match traces.iter().collect::<Vec<_>>()[..] {
                 [] => bail!(

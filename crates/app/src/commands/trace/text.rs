@@ -148,7 +148,7 @@ fn open(report: &Report, style: Style, now: Timestamp) -> String {
 }
 
 fn waits_for(step: &Step, now: Timestamp) -> String {
-    let since = step.published_at.map(|moment| format!(" since {}", duration(now.millis_since(moment))));
+    let since = step.published_at.map(|moment| format!(" for {}", duration(now.millis_since(moment))));
     let since = since.unwrap_or_default();
     match &step.outcome {
         Outcome::Dead { attempts, error, fingerprint } => {
