@@ -107,7 +107,9 @@ pub(super) async fn run(args: LoadArgs) -> Result<ExitCode> {
         bail!("the catalogue has nothing available to order; add products, or name one with --sku");
     }
     let settle = Duration::from_secs(args.settle_s);
-    let report = measure(&shop, args.into_plan(codes), settle, !json).await?;
+    let plan = args.into_plan(codes);
+    plan.check().map_err(anyhow::Error::msg)?;
+    let report = measure(&shop, plan, settle, !json).await?;
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

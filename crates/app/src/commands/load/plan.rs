@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Orders of one run: their ids are kept until they are settled.
-pub(crate) const ORDERS_MAX: u64 = 1_000_000;
+/// Orders of one run: the ids of those that are accepted are kept until they are settled.
+pub(crate) const ORDERS_MAX: u64 = 4_000_000;
+/// An open run may be planned for no more than this: as many come by chance, and none is to be left out in silence.
+const ORDERS_PLANNED_MAX: f64 = ORDERS_MAX as f64 * 0.95;
 
 /// A run.
 #[derive(Clone, Debug)]
@@ -43,6 +45,21 @@ const LINES: u64 = 2;
 // === impl Plan ===
 
 impl Plan {
+    /// # Errors
+    /// When the rate and the duration make more orders than a run may have: it would end early.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (Mode::Open { rate, .. }, None, Some(duration)) = (self.mode, self.orders, self.duration) else {
+            return Ok(());
+        };
+        let planned = rate * duration.as_secs_f64();
+        if planned <= ORDERS_PLANNED_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "{planned:.0} orders are more than a run may have ({ORDERS_PLANNED_MAX:.0}): take a lower --rate or a shorter --duration-s"
+        ))
+    }
+
     /// Whether the order with this number, from 1, due so long after the beginning, is still of this run.
     pub(crate) fn includes(&self, number: u64, due: Duration) -> bool {
         let orders_max = self.orders.map_or(ORDERS_MAX, |orders| orders.get().min(ORDERS_MAX));

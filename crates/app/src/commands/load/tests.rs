@@ -70,6 +70,14 @@ fn a_run_ends_at_its_number_or_its_duration() {
 }
 
 #[test]
+fn a_run_that_would_be_cut_short_is_refused() {
+    let run =
+        |seconds| Plan { orders: None, duration: Some(Duration::from_secs(seconds)), ..plan(1, open(10_000.0, false)) };
+    assert_eq!(run(300).check(), Ok(()));
+    assert!(run(400).check().unwrap_err().contains("a shorter --duration-s"));
+}
+
+#[test]
 fn quantiles_are_right_within_the_width_of_a_bucket() {
     let mut histogram = Histogram::default();
     (1..=100_000_u64).for_each(|micros| histogram.record_us(micros));
