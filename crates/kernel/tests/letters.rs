@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::future::BoxFuture;
 use pangaea_contracts::payment::{Authorize, Authorized};
@@ -147,7 +148,10 @@ struct Module {
 
 impl Module {
     async fn start(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("pangaea-letters-{name}-{}", std::process::id()));
+        // Another one each time: what was dropped closes by and by, and removes the files of that path when it does.
+        static FOLDERS: AtomicU32 = AtomicU32::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("pangaea-letters-{name}-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         let executor = Some(open(&folder).await);
