@@ -1,4 +1,4 @@
-//! The catalogue: which modules this binary has. Adding one is a line in [`build`].
+//! The catalogue: which modules a program has. Adding one is a line: in [`Catalogue::build`], or [`Catalogue::and`] outside.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,31 +38,63 @@ struct UserOptions {
     first_admin_password: String,
 }
 
-/// Every module of this binary, and the one that the command line itself speaks to.
-pub(crate) struct Catalogue {
-    pub(crate) modules: Vec<Arc<dyn Module>>,
+/// Which modules a program has: the store's four, and those that it adds, each by one line.
+#[derive(Default)]
+pub struct Catalogue {
+    more: Vec<Make>,
+}
+
+type Make = Box<dyn Fn(&Config) -> Result<Arc<dyn Module>> + Send + Sync>;
+
+/// Every module of a program, and the one that the command line itself speaks to.
+pub(crate) struct Modules {
+    pub(crate) all: Vec<Arc<dyn Module>>,
     pub(crate) user: Arc<pangaea_user::User>,
 }
 
-/// Builds every module from its options.
-///
-/// # Errors
-/// When a module's options are wrong, or its key cannot be read.
-pub(crate) fn build(config: &Config, outside: &Outside) -> Result<Catalogue> {
-    let product: ProductOptions = options(config, "product")?;
-    let provider = HttpProvider::new(&outside.provider_url, ProviderTimeouts::default())
-        .context("modules.payment.options.provider.url")?;
-    let user = Arc::new(pangaea_user::User::new(user_config(config, outside)?));
-    let modules: Vec<Arc<dyn Module>> = vec![
-        Arc::new(pangaea_product::Product::new().with_demo(product.demo_catalogue)),
-        Arc::new(pangaea_order::Order::new()),
-        Arc::new(pangaea_payment::Payment::new(Arc::new(provider))),
-        user.clone(),
-    ];
-    Ok(Catalogue { modules, user })
+// === impl Catalogue ===
+
+impl Catalogue {
+    /// The store: product, order, payment and user.
+    pub fn store() -> Self {
+        Self::default()
+    }
+
+    /// One module more. `make` is called by every command that needs the modules, also by those that work offline, so it
+    /// opens nothing; its options come from [`options`].
+    #[must_use]
+    pub fn and<M: Module>(mut self, make: impl Fn(&Config) -> Result<M> + Send + Sync + 'static) -> Self {
+        self.more.push(Box::new(move |config| Ok(Arc::new(make(config)?) as Arc<dyn Module>)));
+        self
+    }
+
+    /// Builds every module from its options.
+    ///
+    /// # Errors
+    /// When a module's options are wrong, or its key cannot be read.
+    pub(crate) fn build(&self, config: &Config, outside: &Outside) -> Result<Modules> {
+        let product: ProductOptions = options(config, "product")?;
+        let provider = HttpProvider::new(&outside.provider_url, ProviderTimeouts::default())
+            .context("modules.payment.options.provider.url")?;
+        let user = Arc::new(pangaea_user::User::new(user_config(config, outside)?));
+        let mut all: Vec<Arc<dyn Module>> = vec![
+            Arc::new(pangaea_product::Product::new().with_demo(product.demo_catalogue)),
+            Arc::new(pangaea_order::Order::new()),
+            Arc::new(pangaea_payment::Payment::new(Arc::new(provider))),
+            user.clone(),
+        ];
+        for make in &self.more {
+            all.push(make(config)?);
+        }
+        Ok(Modules { all, user })
+    }
 }
 
-pub(crate) fn options<T: DeserializeOwned>(config: &Config, module: &str) -> Result<T> {
+/// The options of a module, `[modules.<name>.options]`, as a type of its own.
+///
+/// # Errors
+/// When they are not of this type; the error names the key.
+pub fn options<T: DeserializeOwned>(config: &Config, module: &str) -> Result<T> {
     let options = config.modules.get(module).map(|module| module.options.clone()).unwrap_or_default();
     serde_json::from_value(options).with_context(|| format!("modules.{module}.options"))
 }

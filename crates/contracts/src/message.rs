@@ -34,7 +34,23 @@ pub fn schemas() -> Vec<SchemaEntry> {
     all
 }
 
-/// Declares the subjects and keys of a contract module's messages, and lists their schemas.
+/// Declares the subjects and keys of a contract's messages, and lists their schemas. A crate that uses it depends on
+/// `schemars` too, as it does for the derives.
+///
+/// ```
+/// use schemars::JsonSchema;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, JsonSchema)]
+/// struct Posted {
+///     review_id: String,
+/// }
+///
+/// pangaea_contracts::messages! {
+///     Posted = "reviews.evt.posted.v1", key review_id;
+/// }
+/// ```
+#[macro_export]
 macro_rules! messages {
     ($($type:ident = $subject:literal, key $key:ident;)*) => {
         $(impl $crate::Message for $type {

@@ -48,7 +48,7 @@ pub struct Answer {
     pub body: Value,
     pub text: String,
     /// The request, for errors.
-    request: String,
+    pub(crate) request: String,
 }
 
 // === impl Account ===

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use tokio::sync::Semaphore;
@@ -8,7 +9,7 @@ use crate::api::Api;
 use crate::broker::Broker;
 use crate::folder::Folder;
 use crate::host::Host;
-use crate::placement::Placement;
+use crate::placement::{Guest, Placement};
 use crate::postgres::{Database, Postgres};
 use crate::process::Process;
 use crate::proxies::{Link, Proxies};
@@ -23,6 +24,9 @@ static PLACES: Semaphore = Semaphore::const_new(2);
 #[derive(Debug)]
 pub struct StoreBuilder {
     placement: Placement,
+    /// The executable under test when not given.
+    program: Option<PathBuf>,
+    guests: Vec<Guest>,
     env: BTreeMap<String, String>,
     /// Variables of one module's processes, over those of all.
     own_env: Vec<(String, String, String)>,
@@ -49,6 +53,8 @@ impl StoreBuilder {
     pub(crate) fn new(placement: Placement) -> Self {
         Self {
             placement,
+            program: None,
+            guests: Vec::new(),
             env: BTreeMap::new(),
             own_env: Vec::new(),
             release: None,
@@ -58,6 +64,21 @@ impl StoreBuilder {
             with_proxies: false,
             shut: BTreeSet::new(),
         }
+    }
+
+    /// Every process runs this executable, which has the whole command line and modules of its own besides; see
+    /// [`StoreBuilder::module`].
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
+    /// Hosts this module too: the program has it, and the store's one address leads its path prefixes to it.
+    #[must_use]
+    pub fn module(mut self, guest: Guest) -> Self {
+        self.guests.push(guest);
+        self
     }
 
     /// Sets a configuration key of all processes, by the name of its environment variable without `PANGAEA__`.
@@ -140,21 +161,22 @@ impl StoreBuilder {
     pub async fn spawn(self) -> Result<Store> {
         let place = PLACES.acquire().await.context("places are never closed")?;
         let (placement, folder) = (self.placement, Folder::new("store")?);
+        let program = self.program.clone().map_or_else(|| program().map(Path::to_owned), Ok)?;
         let mut broker = placement.has_broker().then(|| Broker::new(folder.path())).transpose()?;
         if let Some(broker) = broker.as_mut().filter(|_| !self.without_broker) {
             broker.start().await?;
         }
         let (postgres, database) = if self.on_postgres { self.database(&folder).await? } else { (None, None) };
-        let (mut provider, provider_address) = simulator(&folder)?;
+        let (mut provider, provider_address) = simulator(&program, &folder)?;
         provider.start()?;
         let provider_url = format!("http://{provider_address}");
         let servers = Servers { broker: broker.as_ref().map(Broker::address), database, provider: provider_address };
         let env = self.shared_env(&folder, &servers);
-        let (mut hosts, proxies) = self.hosts(&env, &servers, &folder).await?;
+        let (mut hosts, proxies) = self.hosts(&program, &env, &servers, &folder).await?;
         for host in &mut hosts {
             host.process().start()?;
         }
-        let (edge, base) = edge(&hosts, &folder)?;
+        let (edge, base) = edge(&hosts, &program, &folder)?;
         let (api, database) = (Api::new(&base)?, servers.database);
         Ok(Store {
             placement,
@@ -169,6 +191,7 @@ impl StoreBuilder {
             proxies,
             env,
             folder,
+            program,
             place,
         })
     }
@@ -205,19 +228,20 @@ impl StoreBuilder {
 
     async fn hosts(
         &self,
+        program: &Path,
         env: &[(String, String)],
         servers: &Servers,
         folder: &Folder,
     ) -> Result<(Vec<Host>, Proxies)> {
         let (mut hosts, mut proxies) = (Vec::new(), Proxies::default());
         let config = config_file(self.placement);
-        for part in self.placement.parts() {
+        for part in self.placement.parts(&self.guests) {
             for replica in 1..=self.placement.replicas() {
                 let name = match self.placement.replicas() {
                     1 => part.name(),
                     _ => format!("{}-{replica}", part.name()),
                 };
-                let mut host = Host::new(part, &name, &["run", "--config", &config], folder)?;
+                let mut host = Host::new(part.clone(), &name, program, &["run", "--config", &config], folder)?;
                 host.process().envs(env);
                 if let Some(release) = &self.release {
                     host.run_by(release, self.placement);
@@ -259,9 +283,9 @@ impl Servers {
 }
 
 /// The provider outlives the store's processes, as a real one does: its ledger is the truth about money.
-fn simulator(folder: &Folder) -> Result<(Process, SocketAddr)> {
+fn simulator(program: &Path, folder: &Folder) -> Result<(Process, SocketAddr)> {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let mut process = Process::new("simulate-provider", program()?, folder.path());
+    let mut process = Process::new("simulate-provider", program, folder.path());
     let (listen, ledger) = (address.to_string(), folder.join("provider-ledger.jsonl"));
     process.args(&["simulate-provider", "--listen", &listen, "--ledger", &ledger]);
     Ok((process, address))
@@ -272,12 +296,12 @@ pub(crate) fn config_file(placement: Placement) -> String {
 }
 
 /// The one address of a store of several processes.
-fn edge(hosts: &[Host], folder: &Folder) -> Result<(Option<Process>, String)> {
+fn edge(hosts: &[Host], program: &Path, folder: &Folder) -> Result<(Option<Process>, String)> {
     if let [only] = hosts {
         return Ok((None, only.url().to_owned()));
     }
     let address = format!("127.0.0.1:{}", free_port());
-    let mut process = Process::new("edge", program()?, folder.path());
+    let mut process = Process::new("edge", program, folder.path());
     process.args(&["edge", "--listen", &address]);
     let mut targets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for host in hosts {

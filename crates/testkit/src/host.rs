@@ -1,14 +1,15 @@
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::api::{Answer, Api};
 use crate::folder::Folder;
+use crate::free_port;
 use crate::placement::{Part, Placement};
 use crate::process::Process;
 use crate::release::Release;
 use crate::wait::eventually;
-use crate::{free_port, program};
 
 /// A slow machine that runs two stores of many processes each is given its time.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -20,7 +21,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// One process of the store that hosts modules.
 #[derive(Debug)]
 pub struct Host {
-    part: &'static Part,
+    part: Part,
     process: Process,
     http: String,
     operations: Api,
@@ -29,12 +30,12 @@ pub struct Host {
 // === impl Host ===
 
 impl Host {
-    pub(crate) fn new(part: &'static Part, name: &str, args: &[&str], folder: &Folder) -> Result<Self> {
+    pub(crate) fn new(part: Part, name: &str, program: &Path, args: &[&str], folder: &Folder) -> Result<Self> {
         let address = || format!("127.0.0.1:{}", free_port());
         let (http, operations) = (address(), address());
-        let mut process = Process::new(name, program()?, folder.path());
+        let mut process = Process::new(name, program, folder.path());
         process.args(args).envs(&[
-            ("PANGAEA__RUNTIME__MODULES".to_owned(), part.modules.join(",")),
+            ("PANGAEA__RUNTIME__MODULES".to_owned(), part.names(",")),
             ("PANGAEA__HTTP__LISTEN".to_owned(), http.clone()),
             ("PANGAEA__OPERATIONS__LISTEN".to_owned(), operations.clone()),
         ]);
@@ -43,8 +44,8 @@ impl Host {
     }
 
     /// The modules that it hosts.
-    pub fn part(&self) -> &'static Part {
-        self.part
+    pub fn part(&self) -> &Part {
+        &self.part
     }
 
     /// The modules' names, and the replica's number where there are several.

@@ -1,5 +1,10 @@
-//! Starts the real store for a test: real processes of the real executable, a real broker, a real provider with its own
-//! ledger. Nothing in it knows how a module works; a test sees what a client sees.
+//! Tools for tests: of one module or several in this process, and of the real store in any placement.
+//!
+//! [`scenario`] is for a module's own tests: inputs in, outputs and rows out, on the real executor and a real database, in a
+//! time that the test moves. `docs/write-a-module.md` shows it.
+//!
+//! [`Store`] starts the real store: real processes of the real executable, a real broker, a real provider with its own
+//! ledger. Nothing in that knows how a module works; a test sees what a client sees.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -22,6 +27,7 @@
 mod api;
 mod broker;
 mod builder;
+mod diff;
 mod folder;
 mod host;
 mod placement;
@@ -35,12 +41,15 @@ mod release;
 mod store;
 mod wait;
 
+pub mod golden;
+pub mod scenario;
+
 pub use api::{Account, Answer, Api, Call};
 pub use broker::Broker;
 pub use builder::StoreBuilder;
 pub use folder::Folder;
 pub use host::Host;
-pub use placement::{Part, Placement};
+pub use placement::{Guest, Part, Placement};
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Output, Process};

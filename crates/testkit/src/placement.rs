@@ -19,19 +19,22 @@ pub enum Placement {
 }
 
 /// The modules of one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    pub modules: &'static [&'static str],
+    modules: Vec<Guest>,
 }
 
-const TOGETHER: &[Part] = &[Part { modules: &["product", "order", "payment", "user"] }];
-const APART: &[Part] = &[
-    Part { modules: &["product"] },
-    Part { modules: &["order"] },
-    Part { modules: &["payment"] },
-    Part { modules: &["user"] },
-];
-const MIXED: &[Part] = &[Part { modules: &["product", "order"] }, Part { modules: &["payment", "user"] }];
+/// A module that a store hosts: its name, and the path prefixes that it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guest {
+    pub module: &'static str,
+    pub prefixes: &'static [&'static str],
+}
+
+const PRODUCT: Guest = Guest { module: "product", prefixes: &["/v1/products", "/v1/skus"] };
+const ORDER: Guest = Guest { module: "order", prefixes: &["/v1/orders"] };
+const PAYMENT: Guest = Guest { module: "payment", prefixes: &["/v1/payments"] };
+const USER: Guest = Guest { module: "user", prefixes: &["/v1/users", "/v1/sessions", "/.well-known"] };
 
 // === impl Placement ===
 
@@ -58,11 +61,18 @@ impl Placement {
         }
     }
 
-    pub fn parts(self) -> &'static [Part] {
+    /// The processes, and the modules of each; where the store hosts more modules than its own, those too. Apart, each of
+    /// them has a process of its own; in a mixed store they are not with order, so that what they hear of it travels.
+    pub fn parts(self, guests: &[Guest]) -> Vec<Part> {
+        let part = |modules: &[Guest]| Part { modules: modules.to_vec() };
         match self {
-            Self::TogetherMemory | Self::TogetherNats => TOGETHER,
-            Self::Apart | Self::ApartPostgres | Self::ApartReplicas(_) => APART,
-            Self::Mixed => MIXED,
+            Self::TogetherMemory | Self::TogetherNats => {
+                vec![part(&[&[PRODUCT, ORDER, PAYMENT, USER], guests].concat())]
+            }
+            Self::Apart | Self::ApartPostgres | Self::ApartReplicas(_) => {
+                [&[PRODUCT, ORDER, PAYMENT, USER], guests].concat().into_iter().map(|one| part(&[one])).collect()
+            }
+            Self::Mixed => vec![part(&[PRODUCT, ORDER]), part(&[&[PAYMENT, USER], guests].concat())],
         }
     }
 
@@ -113,27 +123,21 @@ impl FromStr for Placement {
 
 impl Part {
     pub fn hosts(&self, module: &str) -> bool {
-        self.modules.contains(&module)
+        self.modules.iter().any(|one| one.module == module)
     }
 
     /// The modules' names, joined by `+`.
     pub fn name(&self) -> String {
-        self.modules.join("+")
+        self.names("+")
+    }
+
+    pub(crate) fn names(&self, separator: &str) -> String {
+        self.modules.iter().map(|one| one.module).collect::<Vec<_>>().join(separator)
     }
 
     /// The path prefixes that this process answers.
     pub(crate) fn prefixes(&self) -> impl Iterator<Item = &'static str> {
-        self.modules.iter().flat_map(|module| prefixes(module)).copied()
-    }
-}
-
-fn prefixes(module: &str) -> &'static [&'static str] {
-    match module {
-        "product" => &["/v1/products", "/v1/skus"],
-        "order" => &["/v1/orders"],
-        "payment" => &["/v1/payments"],
-        "user" => &["/v1/users", "/v1/sessions", "/.well-known"],
-        _ => &[],
+        self.modules.iter().flat_map(|one| one.prefixes).copied()
     }
 }
 
@@ -143,12 +147,18 @@ mod tests {
 
     #[test]
     fn every_module_runs_once_in_every_placement() {
+        let guest = Guest { module: "reviews", prefixes: &["/v1/reviews"] };
         for placement in Placement::ALL {
-            let mut modules: Vec<_> = placement.parts().iter().flat_map(|part| part.modules).collect();
-            modules.sort_unstable();
-            assert_eq!(modules, [&"order", &"payment", &"product", &"user"], "{placement:?}");
-            let prefixes = placement.parts().iter().flat_map(Part::prefixes).count();
-            assert_eq!(prefixes, 7, "{placement:?}");
+            for (guests, known, prefixes) in [
+                (&[][..], &["order", "payment", "product", "user"][..], 7),
+                (&[guest], &["order", "payment", "product", "reviews", "user"], 8),
+            ] {
+                let parts = placement.parts(guests);
+                let mut modules: Vec<_> = parts.iter().flat_map(|part| &part.modules).map(|one| one.module).collect();
+                modules.sort_unstable();
+                assert_eq!(modules, known, "{placement:?}");
+                assert_eq!(parts.iter().flat_map(Part::prefixes).count(), prefixes, "{placement:?}");
+            }
             assert_eq!(placement.name().parse(), Ok(placement));
         }
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::process::{Output, Process};
 
 /// The first build of everything takes its time on a small machine.
-const RUN_MAX: Duration = Duration::from_secs(300);
+pub(crate) const RUN_MAX: Duration = Duration::from_secs(300);
 
 /// The top folder of the workspace.
 pub fn workspace() -> &'static Path {
@@ -32,17 +32,18 @@ pub fn program() -> Result<&'static Path> {
 /// # Errors
 /// When it cannot be started, or does not end in time.
 pub async fn run_program(folder: &Path, args: &[&str], env: &[(String, String)]) -> Result<Output> {
-    run_program_within(folder, args, env, RUN_MAX).await
+    run_within(program()?, folder, args, env, RUN_MAX).await
 }
 
-pub(crate) async fn run_program_within(
+pub(crate) async fn run_within(
+    program: &Path,
     folder: &Path,
     args: &[&str],
     env: &[(String, String)],
     within: Duration,
 ) -> Result<Output> {
     let name = args.first().copied().unwrap_or("pangaea");
-    let mut process = Process::new(name, program()?, folder);
+    let mut process = Process::new(name, program, folder);
     process.args(args).envs(env);
     process.run(within).await
 }

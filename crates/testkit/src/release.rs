@@ -83,9 +83,9 @@ impl Store {
     /// When no process hosts it, or it does not start.
     pub fn start_beside(&mut self, module: &str, release: &Release) -> Result<Host> {
         let placement = self.placement();
-        let part = self.host(module)?.part();
+        let part = self.host(module)?.part().clone();
         let name = format!("{}-beside", part.name());
-        let mut host = Host::new(part, &name, &[], self.folder())?;
+        let mut host = Host::new(part, &name, release.program(), &[], self.folder())?;
         host.process().envs(&self.env);
         host.run_by(release, placement);
         host.process().start()?;

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,9 +13,8 @@ use crate::host::{Host, stop, wait_answers};
 use crate::placement::Placement;
 use crate::postgres::{Database, Postgres};
 use crate::process::{Output, Process};
-use crate::program::run_program_within;
+use crate::program::{RUN_MAX, run_within};
 use crate::proxies::Proxies;
-use crate::run_program;
 
 /// A running store. Dropped, everything of it is killed.
 #[derive(Debug)]
@@ -33,6 +32,8 @@ pub struct Store {
     /// What all processes of the store share of their environment.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) folder: Folder,
+    /// What all of its processes run, unless they are of another release.
+    pub(crate) program: PathBuf,
     /// Held for as long as it runs.
     #[expect(dead_code, reason = "its drop is its use")]
     pub(crate) place: SemaphorePermit<'static>,
@@ -72,6 +73,11 @@ impl Store {
     /// When the sign-in is refused.
     pub async fn staff(&self) -> Result<Api> {
         self.api.sign_in(Account::STAFF).await
+    }
+
+    /// The executable that it runs.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Everything of this store is in it.
@@ -261,7 +267,7 @@ impl Store {
     /// # Errors
     /// When it does not start or does not end.
     pub async fn run(&self, args: &[&str]) -> Result<Output> {
-        run_program(self.folder.path(), args, &self.env).await
+        self.run_within(args, RUN_MAX).await
     }
 
     /// The same for a command that may take longer than five minutes.
@@ -269,7 +275,7 @@ impl Store {
     /// # Errors
     /// When it does not start or does not end `within`.
     pub async fn run_within(&self, args: &[&str], within: Duration) -> Result<Output> {
-        run_program_within(self.folder.path(), args, &self.env, within).await
+        run_within(&self.program, self.folder.path(), args, &self.env, within).await
     }
 
     /// `pangaea verify` over the live store must find nothing wrong.

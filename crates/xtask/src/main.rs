@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 mod binary;
 mod ci;
 mod drill;
+mod new_module;
 mod outcome;
 mod postgres;
 mod process;
@@ -59,6 +60,8 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Make a module: a contract crate and a module crate that compile and are tested, to be made one's own.
+    NewModule(new_module::NewModuleArgs),
 }
 
 /// What `cargo xtask test` takes.
@@ -91,5 +94,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Sim { args } => binary::sim(&args),
         Command::Bench { args } => binary::bench(&args),
         Command::Drill { args } => drill::run(&args),
+        Command::NewModule(args) => new_module::run(args),
     }
 }

@@ -19,8 +19,9 @@ const PLACES: &[&str] = &[
     "order/src/store/",
     "payment/src/store/",
     "user/src/store.rs",
-    // A test's tool: it looks into every module's tables to judge a run.
+    // Tests' tools: they look into every module's tables to judge a run, and to show what is there.
     "sim/src/",
+    "testkit/src/scenario/",
 ];
 
 /// What cannot be avoided to give SQL to a database: a statement is made by nothing else.
@@ -36,6 +37,21 @@ fn sql_stands_only_where_the_table_allows() {
     }
     let advice = "read a module's tables in its `store` and call that function";
     assert!(faults.is_empty(), "SQL outside of its places; {advice}:\n{}", faults.join("\n"));
+}
+
+/// Modules from outside have one place each.
+#[test]
+fn modules_from_outside_have_sql_in_their_store_only() {
+    let mut stores = 0;
+    for folder in ["examples", "modules"] {
+        for (path, text) in sources_below(&root().join(folder)) {
+            let faults: Vec<_> = marked(&text).collect();
+            let is_store = path.ends_with("/src/store.rs") || path.contains("/src/store/");
+            stores += usize::from(is_store && !faults.is_empty());
+            assert!(is_store || faults.is_empty(), "SQL in {folder}/{path}: {faults:?}");
+        }
+    }
+    assert!(stores >= 2, "the examples have stores with SQL");
 }
 
 #[test]
@@ -82,21 +98,30 @@ fn marked(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
 
 /// Every Rust file of the crates outside of folders named `tests`: its path below `crates/`, and its text.
 fn sources() -> Vec<(String, String)> {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let sources = sources_below(&root().join("crates"));
+    assert!(sources.len() > 100, "{} sources only", sources.len());
+    sources
+}
+
+/// The same below any folder; none where it is not there.
+fn sources_below(top: &Path) -> Vec<(String, String)> {
     let mut sources = Vec::new();
-    let mut folders = vec![crates.to_path_buf()];
+    let mut folders: Vec<_> = top.is_dir().then(|| top.to_path_buf()).into_iter().collect();
     while let Some(folder) = folders.pop() {
         for path in entries(&folder) {
             if path.is_dir() {
                 folders.extend((path.file_name() != Some(OsStr::new("tests"))).then_some(path));
             } else if path.extension() == Some(OsStr::new("rs")) {
-                let name = path.strip_prefix(crates).unwrap().to_str().unwrap().to_owned();
+                let name = path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
                 sources.push((name, fs::read_to_string(&path).unwrap()));
             }
         }
     }
-    assert!(sources.len() > 100, "{} sources only", sources.len());
     sources
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -11,7 +11,7 @@ use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::topology::Topology;
 
 use super::ConfigArgs;
-use crate::catalogue::{self, Outside};
+use crate::catalogue::{Catalogue, Outside};
 use crate::provider::Provider;
 
 #[derive(Subcommand)]
@@ -52,9 +52,9 @@ pub(super) struct OpenapiArgs {
 }
 
 /// Configuration and topology: what would keep `run` from starting is said here.
-pub(super) fn check(args: &ConfigArgs) -> Result<ExitCode> {
+pub(super) fn check(args: &ConfigArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.load()?.config;
-    let modules = offline_modules(&config)?;
+    let modules = offline_modules(&config, catalogue)?;
     let definitions = definitions(&modules);
     let known: Vec<&str> = definitions.iter().map(|definition| definition.name()).collect();
     let hosted = config.hosted(&known)?;
@@ -91,9 +91,9 @@ pub(super) fn config(command: &ConfigCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn topology(args: &TopologyArgs) -> Result<ExitCode> {
+pub(super) fn topology(args: &TopologyArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = ConfigArgs::default().load()?.config;
-    let topology = Topology::from_definitions(&definitions(&offline_modules(&config)?));
+    let topology = Topology::from_definitions(&definitions(&offline_modules(&config, catalogue)?));
     let text = match args.format {
         Format::Mermaid => topology.to_mermaid(),
         Format::Dot => topology.to_dot(),
@@ -103,16 +103,16 @@ pub(super) fn topology(args: &TopologyArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn openapi(args: &OpenapiArgs) -> Result<ExitCode> {
+pub(super) fn openapi(args: &OpenapiArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let document = pangaea_runtime::api_document(&offline_modules(&config)?);
+    let document = pangaea_runtime::api_document(&offline_modules(&config, catalogue)?);
     writeln!(std::io::stdout().lock(), "{document:#}")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn offline_modules(config: &Config) -> Result<Vec<Arc<dyn Module>>> {
+fn offline_modules(config: &Config, catalogue: &Catalogue) -> Result<Vec<Arc<dyn Module>>> {
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-    Ok(catalogue::build(config, &outside)?.modules)
+    Ok(catalogue.build(config, &outside)?.all)
 }
 
 fn definitions(modules: &[Arc<dyn Module>]) -> Vec<Arc<Definition>> {

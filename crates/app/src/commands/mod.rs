@@ -18,6 +18,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use pangaea_runtime::config::{Config, Loaded, Overrides, Sources};
 
+use crate::catalogue::Catalogue;
 use crate::retail;
 
 /// An online store whose modules run in one process or apart, by configuration alone
@@ -111,24 +112,24 @@ impl ConfigArgs {
     }
 }
 
-pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode> {
+pub(crate) async fn dispatch(cli: Cli, catalogue: &Catalogue) -> Result<ExitCode> {
     let command = cli.command.unwrap_or_else(|| Command::Run(run::RunArgs::default()));
     match command {
-        Command::Run(args) => run::run(args).await,
-        Command::Check(args) => inspect::check(&args),
+        Command::Run(args) => run::run(args, catalogue).await,
+        Command::Check(args) => inspect::check(&args, catalogue),
         Command::Config(command) => inspect::config(&command),
-        Command::Topology(args) => inspect::topology(&args),
-        Command::Openapi(args) => inspect::openapi(&args),
+        Command::Topology(args) => inspect::topology(&args, catalogue),
+        Command::Openapi(args) => inspect::openapi(&args, catalogue),
         Command::Import(Import::OnlineRetail(args)) => retail::import::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::PlaceInvoices(args) => retail::place::run(args).await,
-        Command::Verify(args) => verify::run(args).await,
-        Command::Order(args) => trace::order(args).await,
-        Command::Trace(args) => trace::trace(args).await,
+        Command::Verify(args) => verify::run(args, catalogue).await,
+        Command::Order(args) => trace::order(args, catalogue).await,
+        Command::Trace(args) => trace::trace(args, catalogue).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::Bench(command) => bench::run(command).await,
         Command::SimulateProvider(args) => simulate::run(args).await,
-        Command::User(command) => user::run(command).await,
+        Command::User(command) => user::run(command, catalogue).await,
         Command::Edge(args) => edge::run(args).await,
     }
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgs;
-use crate::catalogue::{self, Catalogue, Outside};
+use crate::catalogue::{Catalogue, Modules, Outside};
 use crate::provider::Provider;
 
 const DEMO_CUSTOMER: &str = "customer@demo.pangaea.example";
@@ -30,12 +30,12 @@ pub(crate) struct RunArgs {
 }
 
 /// Runs until Ctrl-C or SIGTERM, then finishes what has been taken.
-pub(super) async fn run(args: RunArgs) -> Result<ExitCode> {
+pub(super) async fn run(args: RunArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
     let telemetry = telemetry::init(&config)?;
     let provider = Provider::of(&config).await?;
     let outside = Outside { provider_url: provider.url.clone(), may_write: true };
-    let Catalogue { modules, user } = catalogue::build(&config, &outside)?;
+    let Modules { all: modules, user } = catalogue.build(&config, &outside)?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let embedded = provider.is_embedded();

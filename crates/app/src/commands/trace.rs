@@ -34,6 +34,7 @@ use self::stores::Stores;
 use self::style::Style;
 use self::walk::Walk;
 use super::ConfigArgs;
+use crate::catalogue::Catalogue;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -106,9 +107,9 @@ fn parse_moment(text: &str) -> Result<Timestamp, String> {
 ///
 /// # Errors
 /// When there is no such order, several begin alike, or no database can be read.
-pub(super) async fn order(args: OrderArgs) -> Result<ExitCode> {
+pub(super) async fn order(args: OrderArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let OrderArgs { id, scan, view } = args;
-    let stores = view.open().await?;
+    let stores = view.open(catalogue).await?;
     let report = order_report(&stores, &id, scan, &view).await;
     stores.close().await;
     view.print(report?)
@@ -127,10 +128,10 @@ async fn order_report(stores: &Stores, id: &str, must_scan: bool, view: &View) -
 ///
 /// # Errors
 /// When nothing is found, several traces begin alike, or no database can be read.
-pub(super) async fn trace(args: TraceArgs) -> Result<ExitCode> {
+pub(super) async fn trace(args: TraceArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let TraceArgs { id, since, view } = args;
     let target = trace_target(&id)?;
-    let stores = view.open().await?;
+    let stores = view.open(catalogue).await?;
     let report = trace_report(&stores, target, since, &view).await;
     stores.close().await;
     view.print(report?)
@@ -152,8 +153,8 @@ async fn trace_report(stores: &Stores, target: TraceTarget, since: Option<Timest
 // === impl View ===
 
 impl View {
-    async fn open(&self) -> Result<Stores> {
-        let stores = Stores::open(&self.config.load()?.config).await?;
+    async fn open(&self, catalogue: &Catalogue) -> Result<Stores> {
+        let stores = Stores::open(&self.config.load()?.config, catalogue).await?;
         for missing in stores.missing() {
             eprintln!("warning: {} is not read: {}", missing.module, missing.reason);
         }

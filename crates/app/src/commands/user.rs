@@ -12,7 +12,7 @@ use pangaea_runtime::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgs;
-use crate::catalogue::{self, Catalogue, Outside};
+use crate::catalogue::{Catalogue, Modules, Outside};
 use crate::provider::Provider;
 
 #[derive(Subcommand)]
@@ -49,7 +49,7 @@ fn parse_role(text: &str) -> Result<Role, String> {
     text.parse()
 }
 
-pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
+pub(super) async fn run(command: UserCommand, catalogue: &Catalogue) -> Result<ExitCode> {
     let UserCommand::Create(args) = command;
     let password = password(&args)?;
     let mut config = args.config.load()?.config;
@@ -59,7 +59,7 @@ pub(super) async fn run(command: UserCommand) -> Result<ExitCode> {
     config.http.listen = ([127, 0, 0, 1], 0).into();
     config.operations.listen = ([127, 0, 0, 1], 0).into();
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: true };
-    let Catalogue { modules, user: accounts } = catalogue::build(&config, &outside)?;
+    let Modules { all: modules, user: accounts } = catalogue.build(&config, &outside)?;
     let host = Host::build(config, modules, Arc::new(SystemClock), Telemetry::off()).await?;
 
     let stop = CancellationToken::new();

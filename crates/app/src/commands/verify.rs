@@ -24,6 +24,7 @@ use serde_json::json;
 use self::check::Check;
 use self::stores::Stores;
 use super::ConfigArgs;
+use crate::catalogue::Catalogue;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -52,9 +53,9 @@ pub(crate) struct VerifyArgs {
 ///
 /// # Errors
 /// When a database or the ledger is missing or cannot be read: that is no verdict on the store.
-pub(super) async fn run(args: VerifyArgs) -> Result<ExitCode> {
+pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let stores = Stores::open(&config, args.ledger, args.allow_dead_letters).await?;
+    let stores = Stores::open(&config, catalogue, args.ledger, args.allow_dead_letters).await?;
     let settle = Duration::from_millis(args.settle_ms);
     let checks = persisting(&stores, settle).await;
     stores.close().await;

@@ -5,7 +5,7 @@ use pangaea_journal::{Database, DatabaseOptions};
 use pangaea_runtime::config::Config;
 
 use super::check::Check;
-use crate::catalogue::{self, Outside};
+use crate::catalogue::{Catalogue, Outside};
 use crate::provider::Provider;
 
 /// The databases to look at, opened for reading.
@@ -29,14 +29,19 @@ impl Stores {
     ///
     /// # Errors
     /// When a database or the ledger is missing, or a module is not known.
-    pub(super) async fn open(config: &Config, ledger: Option<PathBuf>, allow_dead_letters: bool) -> Result<Self> {
+    pub(super) async fn open(
+        config: &Config,
+        catalogue: &Catalogue,
+        ledger: Option<PathBuf>,
+        allow_dead_letters: bool,
+    ) -> Result<Self> {
         let ledger = match ledger {
             Some(path) if !path.is_file() => bail!("there is no ledger at {} (--ledger)", path.display()),
             Some(path) => Some(path),
             None => configured_ledger(config),
         };
         let mut all = Vec::new();
-        for module in wanted(config)? {
+        for module in wanted(config, catalogue)? {
             all.push(Store { module, database: open(module, config).await? });
         }
         Ok(Self { all, ledger, allow_dead_letters })
@@ -84,10 +89,10 @@ impl Store {
 }
 
 /// The modules to look at, in the catalogue's order.
-pub(in crate::commands) fn wanted(config: &Config) -> Result<Vec<&'static str>> {
+pub(in crate::commands) fn wanted(config: &Config, catalogue: &Catalogue) -> Result<Vec<&'static str>> {
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
     let known: Vec<&'static str> =
-        catalogue::build(config, &outside)?.modules.iter().map(|module| module.define().name()).collect();
+        catalogue.build(config, &outside)?.all.iter().map(|module| module.define().name()).collect();
     let named = &config.runtime.modules;
     if let Some(unknown) = named.iter().find(|name| *name != "*" && !known.contains(&name.as_str())) {
         bail!("runtime.modules names {unknown:?}; this binary has {}", known.join(", "));

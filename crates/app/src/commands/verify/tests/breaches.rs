@@ -1,6 +1,7 @@
 //! Every invariant is broken once, in real databases, and has to be found.
 
 use super::shop::{CANCELLED, CONFIRMED, TestShop};
+use crate::catalogue::Catalogue;
 use crate::commands::verify::stores::Stores;
 
 /// Kind, reference and intent of a line of the ledger.
@@ -90,12 +91,16 @@ async fn a_missing_database_is_an_error_and_is_not_made() {
     let shop = TestShop::new("missing").await;
     let file = shop.path().join("user.db");
     std::fs::remove_file(&file).unwrap();
-    let error = Stores::open(&shop.config(), None, false).await.err().expect("a database is missing").to_string();
+    let error = Stores::open(&shop.config(), &Catalogue::store(), None, false)
+        .await
+        .err()
+        .expect("a database is missing")
+        .to_string();
     assert!(error.contains("user has no database at") && error.contains("database.url"), "{error}");
     assert!(!file.exists());
     let mut config = shop.config();
     config.database.url = "sqlite::memory:".to_owned();
-    assert!(Stores::open(&config, None, false).await.is_err());
+    assert!(Stores::open(&config, &Catalogue::store(), None, false).await.is_err());
     let nowhere = Some(shop.path().join("no-ledger"));
-    assert!(Stores::open(&shop.config(), nowhere, false).await.is_err());
+    assert!(Stores::open(&shop.config(), &Catalogue::store(), nowhere, false).await.is_err());
 }

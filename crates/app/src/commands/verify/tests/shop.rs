@@ -7,7 +7,7 @@ use pangaea_journal::{Database, DatabaseOptions, Statement, Writer};
 use pangaea_runtime::config::{Config, Overrides, Sources};
 use serde_json::json;
 
-use crate::catalogue::{self, Outside};
+use crate::catalogue::{Catalogue, Outside};
 use crate::commands::verify::check::Check;
 use crate::commands::verify::persisting;
 use crate::commands::verify::stores::Stores;
@@ -79,7 +79,7 @@ impl TestShop {
 
     async fn lead(&self, module: &str) -> (Database, Writer) {
         let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-        let modules = catalogue::build(&self.config(), &outside).unwrap().modules;
+        let modules = Catalogue::store().build(&self.config(), &outside).unwrap().all;
         let definition = modules.iter().map(|module| module.define()).find(|one| one.name() == module).unwrap();
         let url = self.config().database.url;
         let options = DatabaseOptions { url, read_connections_max: 1, synchronous_full: false };
@@ -113,7 +113,7 @@ impl TestShop {
 
     /// The checks that are breached, by name, with their first breach.
     pub(super) async fn breaches(&self, allow_dead_letters: bool) -> Vec<(String, String)> {
-        let stores = Stores::open(&self.config(), None, allow_dead_letters).await.unwrap();
+        let stores = Stores::open(&self.config(), &Catalogue::store(), None, allow_dead_letters).await.unwrap();
         let checks = persisting(&stores, Duration::from_millis(300)).await.unwrap();
         assert!(checks.len() > 25, "{} checks", checks.len());
         stores.close().await;

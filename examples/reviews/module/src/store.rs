@@ -1,0 +1,69 @@
+use std::collections::BTreeSet;
+
+use pangaea_contracts::{OrderId, SkuId, Timestamp, UserId};
+use pangaea_journal::{Database, JournalError, Json, Migration, Record, Statement, record};
+
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { name: "0001_reviews", sql: include_str!("../migrations/0001_reviews.sql") }];
+
+record! {
+    pub(crate) struct PlacedOrder in "placed_order" {
+        key { order_id: OrderId }
+        buyer: UserId,
+        skus: Json<BTreeSet<SkuId>>,
+    }
+}
+
+record! {
+    pub(crate) struct Purchase in "purchase" {
+        key { buyer: UserId, sku_id: SkuId }
+        order_id: OrderId,
+    }
+}
+
+record! {
+    pub(crate) struct Review in "review" {
+        key { sku_id: SkuId, buyer: UserId }
+        /// Its place among those that can be read, from 1.
+        number: Option<i64>,
+        stars: u32,
+        text: String,
+        posted_at: Timestamp,
+    }
+}
+
+record! {
+    pub(crate) struct Score in "score" {
+        key { sku_id: SkuId }
+        reviews: i64,
+        /// The sum.
+        stars: i64,
+    }
+}
+
+/// Reviews of a SKU that can be read, the newest first, beginning before the number `before`.
+pub(crate) async fn reviews(
+    database: &Database,
+    sku_id: &SkuId,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Review>, JournalError> {
+    let mut statement = select::<Review>().and("WHERE sku_id = ? AND number IS NOT NULL").bind_column(sku_id);
+    if let Some(before) = before {
+        statement = statement.and("AND number < ?").bind(before);
+    }
+    rows(database, statement.and(&format!("ORDER BY number DESC LIMIT {limit}"))).await
+}
+
+pub(crate) async fn score(database: &Database, sku_id: &SkuId) -> Result<Option<Score>, JournalError> {
+    let found = rows(database, select::<Score>().and("WHERE sku_id = ?").bind_column(sku_id)).await?;
+    Ok(found.into_iter().next())
+}
+
+fn select<R: Record>() -> Statement {
+    Statement::new(format!("SELECT {} FROM {}", R::COLUMNS.join(", "), R::TABLE))
+}
+
+async fn rows<R: Record>(database: &Database, statement: Statement) -> Result<Vec<R>, JournalError> {
+    database.fetch(statement).await?.iter().map(R::from_row).collect()
+}
