@@ -115,11 +115,12 @@ async fn list(
     let limit = PageParams { cursor: None, limit: params.limit }.limit()?;
     let before = params.cursor.as_deref().map(number_in).transpose()?;
     let sku_id = SkuId::from_id_or_code(&params.sku);
-    let rows = store::reviews(edge.database(), &sku_id, before, limit + 1).await?;
-    let page = Page::cut(rows, limit, |row| vec![row.number.unwrap_or_default().to_string()]);
-    let link = page.link("/v1/reviews", &format!("sku={}", percent_encoded(&params.sku)), limit);
+    // Two reads see two moments. The score counts the numbers, so that a page that begins below it agrees with it.
     let score = store::score(edge.database(), &sku_id).await?;
     let (reviews, stars) = score.map_or((0, 0), |score| (score.reviews, score.stars));
+    let rows = store::reviews(edge.database(), &sku_id, before.unwrap_or(reviews + 1), limit + 1).await?;
+    let page = Page::cut(rows, limit, |row| vec![row.number.unwrap_or_default().to_string()]);
+    let link = page.link("/v1/reviews", &format!("sku={}", percent_encoded(&params.sku)), limit);
     let items = page.items.iter().map(ReviewView::from).collect();
     Ok((link, Json(Reviews { items, next_cursor: page.next_cursor, reviews, average: average(stars, reviews) })))
 }

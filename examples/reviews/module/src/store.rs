@@ -41,17 +41,15 @@ record! {
     }
 }
 
-/// Reviews of a SKU that can be read, the newest first, beginning before the number `before`.
+/// Reviews of a SKU that can be read, the newest first, beginning before the number `before`. What has no number yet is below
+/// none.
 pub(crate) async fn reviews(
     database: &Database,
     sku_id: &SkuId,
-    before: Option<i64>,
+    before: i64,
     limit: u32,
 ) -> Result<Vec<Review>, JournalError> {
-    let mut statement = select::<Review>().and("WHERE sku_id = ? AND number IS NOT NULL").bind_column(sku_id);
-    if let Some(before) = before {
-        statement = statement.and("AND number < ?").bind(before);
-    }
+    let statement = select::<Review>().and("WHERE sku_id = ? AND number < ?").bind_column(sku_id).bind(before);
     rows(database, statement.and(&format!("ORDER BY number DESC LIMIT {limit}"))).await
 }
 
