@@ -2,7 +2,7 @@ use crate::{Answer, Failure, Input};
 
 /// Is told what an [`Executor`](crate::Executor) does, as it does it: for whoever measures, because the executor itself looks at
 /// no clock. It sees what is undone afterwards, too.
-pub trait Observer: Send {
+pub trait Observer: Send + Sync {
     /// The handler of an input begins.
     fn handling(&mut self, input: &Input);
 
