@@ -89,6 +89,11 @@ async fn apart_with_two_replicas_of_each_module() -> Result<()> {
     buy_and_review(Placement::ApartReplicas(2)).await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn apart_with_three_replicas_of_each_module() -> Result<()> {
+    buy_and_review(Placement::ApartReplicas(3)).await
+}
+
 /// A killed process is started again with nothing lost; the settings come from the environment, as for any module.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_goes_on_after_a_kill_and_is_configured_like_any_other() -> Result<()> {
