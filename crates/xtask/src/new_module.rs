@@ -13,8 +13,10 @@ use crate::workspace;
 
 /// The journal takes names of 40 bytes, a reader's name is the module's and one of its own within 64.
 const NAME_BYTES_MAX: usize = 30;
-/// What PostgreSQL does not take for a schema, or what means something to cargo.
+/// What PostgreSQL does not take for a schema, and what means something to cargo.
 const NAMES_TAKEN: &[&str] = &["public", "information_schema", "pangaea", "target", "test"];
+/// First words of the store's own paths: the new module's path is its name.
+const PATHS_TAKEN: &[&str] = &["products", "skus", "orders", "payments", "users", "sessions"];
 
 macro_rules! files {
     ($($path:literal),* $(,)?) => {
@@ -65,18 +67,32 @@ pub(crate) fn run(args: NewModuleArgs) -> Result<ExitCode> {
     check_packages(&root, &name)?;
     let manifest = root.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
-    let text = with_member(&text, &format!("{member}/*")).context("the workspace's Cargo.toml")?;
+    let with_member = with_member(&text, &format!("{member}/*")).context("the workspace's Cargo.toml")?;
 
-    for (path, content) in FILES {
-        let file = root.join(&folder).join(renamed(path, &name));
-        let parent = file.parent().context("every file is in a folder")?;
-        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-        fs::write(&file, renamed(content, &name)).with_context(|| file.display().to_string())?;
+    let made = write(&root.join(&folder), &name)
+        .and_then(|()| fs::write(&manifest, with_member).with_context(|| manifest.display().to_string()))
+        .and_then(|()| packages(&root).map(drop));
+    if let Err(error) = made {
+        // Both are as they were: the folder was not there.
+        let _ = fs::remove_dir_all(root.join(&folder));
+        let _ = fs::write(&manifest, text);
+        return Err(
+            error.context(format!("{} cannot be a part of the workspace, and was taken back", folder.display()))
+        );
     }
-    fs::write(&manifest, text).with_context(|| manifest.display().to_string())?;
     format(&root, &name);
     println!("{}", next_steps(&name, &member));
     Ok(ExitCode::SUCCESS)
+}
+
+fn write(folder: &Path, name: &str) -> Result<()> {
+    for (path, content) in FILES {
+        let file = folder.join(renamed(path, name));
+        let parent = file.parent().context("every file is in a folder")?;
+        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        fs::write(&file, renamed(content, name)).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -94,6 +110,7 @@ fn check_name(name: &str) -> Result<()> {
     }
     let is_taken = NAMES_TAKEN.contains(&name) || name.starts_with("pg_") || name.ends_with("_contracts");
     ensure!(!is_taken, "{name:?} means something else to PostgreSQL or to this workspace: choose another name");
+    ensure!(!PATHS_TAKEN.contains(&name), "/v1/{name} is a path of the store: choose another name");
     Ok(())
 }
 
@@ -109,18 +126,23 @@ fn check_folder(folder: &Path) -> Result<String> {
 }
 
 fn check_packages(root: &Path, name: &str) -> Result<()> {
-    let mut cargo = workspace::cargo();
-    cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root);
-    let output = cargo.output().context("cargo could not be started")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    let metadata = String::from_utf8_lossy(&output.stdout);
+    let known = packages(root)?;
     for package in [format!("pangaea-{name}"), format!("pangaea-{name}-contracts")] {
         ensure!(
-            !metadata.contains(&format!("\"name\":\"{package}\"")),
+            !known.contains(&format!("\"name\":\"{package}\"")),
             "the workspace has a package {package} already: choose another name"
         );
     }
     Ok(())
+}
+
+/// What cargo knows of the workspace's packages, as JSON.
+fn packages(root: &Path) -> Result<String> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root);
+    let output = cargo.output().context("cargo could not be started")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The manifest with one member more.
@@ -163,7 +185,7 @@ fn next_steps(name: &str, member: &str) -> String {
     format!(
         "{member}/contracts and {member}/module are members of the workspace now.\n\n\
          Test them:\n  cargo test -p pangaea-{name} -p pangaea-{name}-contracts\n\n\
-         Host the module, in a program that depends on `pangaea` and `pangaea-{name}`:\n  \
+         Host the module, in a program like examples/reviews/store, e.g. {member}/store:\n  \
          pangaea::main_with(&Catalogue::store().and(|_| Ok(pangaea_{name}::{camel}Module)))\n\n\
          docs/write-a-module.md goes on from here."
     )

@@ -28,6 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("app", PRODUCT),
     ("sim", &["contracts", "faults", "journal", "kernel", "product", "order", "payment", "user", "simulator"]),
     ("xtask", &[]),
+    ("bench", ANY),
     ("testkit", ANY),
     ("tests", ANY),
 ];
@@ -35,8 +36,8 @@ const TABLE: &[(&str, &[&str])] = &[
 /// What a module sees: neither another module, nor the bus, nor the runtime.
 const MODULE: &[&str] = &["contracts", "faults", "journal", "kernel"];
 
-/// Folders of crates from outside, which have a rule in place of rows: [`outsiders_may_import`].
-const OUTSIDE: &[&str] = &["examples/", "modules/"];
+/// Folders of our own crates. Those elsewhere are from outside, and have a rule in place of rows: [`outsiders_may_import`].
+const INSIDE: &[&str] = &["crates", "tests"];
 
 /// All that is shipped.
 const PRODUCT: &[&str] =
@@ -223,7 +224,7 @@ fn folder_of(package: &str) -> Option<&str> {
 impl Package {
     fn is_outside(&self) -> bool {
         let path = Path::new(&self.manifest).strip_prefix(root()).unwrap_or(Path::new(&self.manifest));
-        OUTSIDE.iter().any(|folder| path.starts_with(folder))
+        !INSIDE.iter().any(|folder| path.starts_with(folder))
     }
 
     fn read(package: &Value) -> Self {
