@@ -1,3 +1,4 @@
+mod invariant;
 mod reader;
 
 use std::any::Any;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use self::invariant::{FindBreaches, Invariant};
 pub use self::reader::{Reader, Reading, Start};
 use crate::http::Edge;
 use crate::{Answer, Cx, Effect, ErasedPerformer, Failure, Input, Performed, Performer, Problem};
@@ -46,6 +48,7 @@ pub struct Definition {
     performers: BTreeMap<&'static str, ErasedPerformer>,
     servers: BTreeMap<&'static str, Serve>,
     settings: SettingsType,
+    invariants: Vec<Invariant>,
     faults: Vec<String>,
 }
 
@@ -107,6 +110,7 @@ impl Definition {
             performers: BTreeMap::new(),
             servers: BTreeMap::new(),
             settings: SettingsType { parse: |_| Ok(Arc::new(())), default: serde_json::Value::Null },
+            invariants: Vec::new(),
             faults: Vec::new(),
         };
         if name == crate::auth::KEY_SOURCE { definition } else { definition.on(crate::auth::key_published) }
@@ -224,6 +228,14 @@ impl Definition {
         self
     }
 
+    /// What is true of the module's tables at any time, and an `async fn(&Database)` that finds breaches of it. It reads what
+    /// is committed, and writes nothing: `pangaea verify` asks it of a live store, a scenario at its end.
+    #[must_use]
+    pub fn invariant(mut self, what: &'static str, find: impl for<'a> FindBreaches<'a>) -> Self {
+        self.invariants.push(Invariant::new(what, find));
+        self
+    }
+
     /// Names the rows that a message's handler will want.
     #[must_use]
     pub fn wants<M: Message>(mut self, keys: impl Fn(&M, &mut Keys) + Send + Sync + 'static) -> Self {
@@ -314,6 +326,10 @@ impl Definition {
     /// Requests that this module answers by reading.
     pub fn served(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.servers.keys().copied()
+    }
+
+    pub fn invariants(&self) -> &[Invariant] {
+        &self.invariants
     }
 
     pub fn says(&self, subject: &str) -> bool {

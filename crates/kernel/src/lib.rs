@@ -25,7 +25,9 @@ pub mod http;
 pub use answer::Answer;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use cx::{Cx, DerivedId};
-pub use definition::{Definition, Handler, Keys, Module, Reader, Reading, Registered, Serve, Start};
+pub use definition::{
+    Definition, FindBreaches, Handler, Invariant, Keys, Module, Reader, Reading, Registered, Serve, Start,
+};
 pub use effect::{Call, Effect, ErasedPerformer, Outcome, Performed, Performer, TryError};
 pub use executor::{BatchResult, Done, Executor, ExecutorError, LetterOutcome, Work};
 pub use failure::Failure;

@@ -59,6 +59,7 @@ impl Module for Order {
     fn define(&self) -> Definition {
         let definition = Definition::new(Self::NAME)
             .migrations(store::MIGRATIONS)
+            .invariant("every order is settled or has a deadline, refunds add up", store::verify)
             .settings::<OrderSettings>()
             .emits::<Placed>()
             .emits::<Confirmed>()

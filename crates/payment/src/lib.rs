@@ -59,6 +59,7 @@ impl Module for Payment {
         let provider = Arc::new(AtProvider(self.provider.clone()));
         Definition::new(Self::NAME)
             .migrations(store::MIGRATIONS)
+            .invariant("the ledger balances and agrees with the payments", store::verify)
             .settings::<PaymentSettings>()
             .on(handlers::authorize)
             .on(handlers::capture)

@@ -56,6 +56,7 @@ impl Module for Product {
     fn define(&self) -> Definition {
         let definition = Definition::new("product")
             .migrations(store::MIGRATIONS)
+            .invariant("stock is the sum of its movements, reserved that of open reservations", store::verify)
             .settings::<ProductSettings>()
             .emits::<SkuPriced>()
             .emits::<SkuWithdrawn>()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pangaea_contracts::Envelope;
 use pangaea_journal::{Database, JournalError, Statement};
+use pangaea_kernel::Definition;
 
 use crate::host::{Host, Up};
 use crate::world::World;
@@ -30,7 +31,8 @@ impl World {
         let mut breaches = Vec::new();
         for host in &self.hosts {
             if let Some(up) = &host.up {
-                breaches.extend(own_invariants(host.name, &up.database).await.map_err(|error| error.to_string())?);
+                let found = own_invariants(&host.definition, &up.database).await;
+                breaches.extend(found.map_err(|error| error.to_string())?);
             }
         }
         verdict(breaches)
@@ -66,7 +68,7 @@ impl World {
 
     async fn judge_host(&self, host: &Host, up: &Up, logs: &Logs) -> Result<Vec<String>, JournalError> {
         let (name, database) = (host.name, &up.database);
-        let mut breaches = own_invariants(name, database).await?;
+        let mut breaches = own_invariants(&host.definition, database).await?;
         if let Some(extents) = database.extents().await? {
             for (log, extent, end) in
                 [("outbox", extents.outbox, extents.head.outbox_end), ("inbox", extents.inbox, extents.head.inbox_end)]
@@ -133,13 +135,12 @@ impl World {
     }
 }
 
-async fn own_invariants(module: &str, database: &Database) -> Result<Vec<String>, JournalError> {
-    match module {
-        "product" => pangaea_product::verify(database).await,
-        "order" => pangaea_order::verify(database).await,
-        "payment" => pangaea_payment::verify(database).await,
-        _ => pangaea_user::verify(database).await,
+async fn own_invariants(definition: &Definition, database: &Database) -> Result<Vec<String>, JournalError> {
+    let mut breaches = Vec::new();
+    for invariant in definition.invariants() {
+        breaches.extend(invariant.breaches(database).await?);
     }
+    Ok(breaches)
 }
 
 /// A module has read every source to its end, and has taken in each message that is for it exactly once.

@@ -97,6 +97,7 @@ impl Module for User {
     fn define(&self) -> Definition {
         Definition::new(auth::KEY_SOURCE)
             .migrations(store::MIGRATIONS)
+            .invariant("accounts, sessions and secrets belong together", store::verify)
             .settings::<UserSettings>()
             .emits::<Registered>()
             .emits::<RolesChanged>()

@@ -99,9 +99,7 @@ async fn look(stores: &Stores) -> Result<Vec<Check>> {
     let ledger = ledger::read(stores.ledger.as_deref()).await?;
     let mut checks = journals::look(stores).await?;
     for store in &stores.all {
-        if let Some(check) = store.own_invariants().await? {
-            checks.push(check);
-        }
+        checks.extend(store.own_invariants().await?);
     }
     checks.extend(books::look(stores, ledger).await?);
     Ok(checks)

@@ -9,9 +9,8 @@ use pangaea_kernel::Definition;
 use pangaea_runtime::config::Config;
 use serde::Serialize;
 
-use crate::catalogue::{Catalogue, Outside};
-use crate::commands::verify::stores::{open, wanted};
-use crate::provider::Provider;
+use crate::catalogue::Catalogue;
+use crate::commands::verify::stores::{definitions, open, wanted};
 
 /// The journals that are read, and those that cannot be.
 pub(super) struct Stores {
@@ -41,10 +40,8 @@ impl Stores {
     /// # Errors
     /// When not one database can be read: then there is nothing to say.
     pub(super) async fn open(config: &Config, catalogue: &Catalogue) -> Result<Self> {
-        let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-        let modules = catalogue.build(config, &outside)?.all;
-        let definitions: Vec<Definition> = modules.iter().map(|module| module.define()).collect();
-        let wanted = wanted(config, catalogue)?;
+        let definitions = definitions(config, catalogue)?;
+        let wanted: Vec<&'static str> = wanted(config, &definitions)?.into_iter().map(Definition::name).collect();
         let opened = join_all(wanted.iter().map(|module| Store::open(module, config))).await;
         let (mut read, mut missing) = (BTreeMap::new(), Vec::new());
         for (module, opened) in wanted.into_iter().zip(opened) {

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use pangaea_journal::{Database, DatabaseOptions};
+use pangaea_kernel::{Definition, Invariant};
 use pangaea_runtime::config::Config;
 
 use super::check::Check;
@@ -20,6 +21,7 @@ pub(super) struct Stores {
 pub(super) struct Store {
     pub(super) module: &'static str,
     pub(super) database: Database,
+    invariants: Vec<Invariant>,
 }
 
 // === impl Stores ===
@@ -41,8 +43,9 @@ impl Stores {
             None => configured_ledger(config),
         };
         let mut all = Vec::new();
-        for module in wanted(config, catalogue)? {
-            all.push(Store { module, database: open(module, config).await? });
+        for definition in wanted(config, &definitions(config, catalogue)?)? {
+            let (module, invariants) = (definition.name(), definition.invariants().to_vec());
+            all.push(Store { module, database: open(module, config).await?, invariants });
         }
         Ok(Self { all, ledger, allow_dead_letters })
     }
@@ -61,44 +64,40 @@ impl Stores {
 // === impl Store ===
 
 impl Store {
-    /// The module's check of its own tables; none for a module that has none.
+    /// What the module says is true of its tables, a check each.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub(super) async fn own_invariants(&self) -> Result<Option<Check>> {
-        let database = &self.database;
-        let breaches = match self.module {
-            "product" => pangaea_product::verify(database).await,
-            "order" => pangaea_order::verify(database).await,
-            "payment" => pangaea_payment::verify(database).await,
-            "user" => pangaea_user::verify(database).await,
-            _ => return Ok(None),
-        };
-        let what = match self.module {
-            "product" => "stock is the sum of its movements, reserved that of open reservations",
-            "order" => "every order is settled or has a deadline, refunds add up",
-            "payment" => "the ledger balances and agrees with the payments",
-            _ => "accounts, sessions and secrets belong together",
-        };
-        let mut check = Check::new(format!("{}: {what}", self.module));
-        for breach in breaches.with_context(|| format!("reading the database of {}", self.module))? {
-            check.breach(breach);
+    pub(super) async fn own_invariants(&self) -> Result<Vec<Check>> {
+        let mut checks = Vec::new();
+        for invariant in &self.invariants {
+            let mut check = Check::new(format!("{}: {}", self.module, invariant.what));
+            let breaches = invariant.breaches(&self.database).await;
+            for breach in breaches.with_context(|| format!("reading the database of {}", self.module))? {
+                check.breach(breach);
+            }
+            checks.push(check);
         }
-        Ok(Some(check))
+        Ok(checks)
     }
 }
 
-/// The modules to look at, in the catalogue's order.
-pub(in crate::commands) fn wanted(config: &Config, catalogue: &Catalogue) -> Result<Vec<&'static str>> {
+/// What every module of the program declares, in the catalogue's order.
+pub(in crate::commands) fn definitions(config: &Config, catalogue: &Catalogue) -> Result<Vec<Definition>> {
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-    let known: Vec<&'static str> =
-        catalogue.build(config, &outside)?.all.iter().map(|module| module.define().name()).collect();
+    Ok(catalogue.build(config, &outside)?.all.iter().map(|module| module.define()).collect())
+}
+
+/// The modules to look at, in the catalogue's order.
+pub(in crate::commands) fn wanted<'a>(config: &Config, definitions: &'a [Definition]) -> Result<Vec<&'a Definition>> {
     let named = &config.runtime.modules;
-    if let Some(unknown) = named.iter().find(|name| *name != "*" && !known.contains(&name.as_str())) {
+    let is_known = |name: &str| name == "*" || definitions.iter().any(|one| one.name() == name);
+    if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
+        let known: Vec<_> = definitions.iter().map(Definition::name).collect();
         bail!("runtime.modules names {unknown:?}; this binary has {}", known.join(", "));
     }
-    let all = named.is_empty() || named.iter().any(|name| name == "*");
-    Ok(known.into_iter().filter(|name| all || named.iter().any(|wanted| wanted == name)).collect())
+    let is_wanted = |module: &str| named.is_empty() || named.iter().any(|name| name == "*" || name == module);
+    Ok(definitions.iter().filter(|one| is_wanted(one.name())).collect())
 }
 
 /// Opens a module's database for reading. One that is not there is an error and is not made.
