@@ -91,13 +91,15 @@ impl Cx {
     /// # Errors
     /// Never for the id types of the contracts.
     pub fn id<I: DerivedId>(&mut self) -> Result<I, Failure> {
-        let text = self.derive(I::PREFIX);
-        I::derived(text).ok_or_else(|| Failure::poison("the derived id is not valid"))
+        I::derived(self.id_text(I::PREFIX)).ok_or_else(|| Failure::poison("the derived id is not valid"))
     }
 
+    /// A new id as text that begins with `prefix`, which ends in its only `_`; for an id type of the module's own, and derived
+    /// as by [`Cx::id`].
+    ///
     /// Milliseconds of `now` (ten digits of base 32), then a hash of the module, the input and the counter: two modules that
     /// handle one message never derive the same id.
-    fn derive(&mut self, prefix: &str) -> String {
+    pub fn id_text(&mut self, prefix: &str) -> String {
         self.outputs.ids += 1;
         let module = self.definition.name();
         derived_id(prefix, self.now, &[module, &self.input.id, &self.input.subject], self.outputs.ids)
@@ -170,7 +172,7 @@ impl Cx {
         let row = TimerRow {
             key: timer.key(),
             subject: M::SUBJECT.to_owned(),
-            id: self.derive("tmr_"),
+            id: self.id_text("tmr_"),
             due_at: self.now.plus_millis(delay_ms.max(0)),
             causation_id: self.input.id.clone(),
             correlation_id: self.input.correlation_id.clone(),
@@ -189,7 +191,7 @@ impl Cx {
     ///
     /// Its first try is recorded in this very transaction, so that no call is ever made without a trace of it.
     pub fn perform<E: Effect>(&mut self, effect: &E) -> String {
-        let id = self.derive("op_");
+        let id = self.id_text("op_");
         let Some(payload) = self.encode(effect, Kind::Effect) else { return id };
         self.outputs.effects.push(EffectRow {
             id: id.clone(),
@@ -210,7 +212,7 @@ impl Cx {
 
     fn say<M: Message>(&mut self, message: &M, kind: Kind) {
         let Some(payload) = self.encode(message, kind) else { return };
-        let id = self.derive("msg_");
+        let id = self.id_text("msg_");
         self.outputs.messages.push(Envelope {
             id,
             subject: M::SUBJECT.to_owned(),

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures_util::future::BoxFuture;
 use pangaea_contracts::order::{Cancelled, Confirmed, Reason};
-use pangaea_contracts::{Actor, Currency, Message, Money, OrderId, Role};
-use pangaea_journal::{Migration, record};
+use pangaea_contracts::{Actor, Currency, Message, Money, OrderId, Request, Role};
+use pangaea_journal::{Database, JournalError, Migration, Statement, record};
 use pangaea_kernel::http::Edge;
 use pangaea_kernel::{
-    Answer, Call, Cx, Definition, Effect, Failure, Module, Outcome, Performed, Performer, ProblemKind, TryError,
+    Answer, Call, Cx, Definition, Effect, Failure, Module, Outcome, Performed, Performer, Problem, ProblemKind,
+    TryError,
 };
 use pangaea_testkit::scenario::{Place, Scenario};
 use schemars::JsonSchema;
@@ -42,11 +43,22 @@ struct Ask {
     order_id: OrderId,
 }
 
+/// Whether an order is in the archive.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+struct IsArchived {
+    order_id: OrderId,
+}
+
 pangaea_contracts::messages! {
     Thanked = "thanks.evt.thanked.v1", key order_id;
     Remind = "thanks.tmr.remind.v1", key order_id;
     SendLetter = "thanks.eff.send_letter.v1", key order_id;
     Ask = "thanks.rpc.ask.v1", key order_id;
+    IsArchived = "archive.rpc.is_archived.v1", key order_id;
+}
+
+impl Request for IsArchived {
+    type Reply = bool;
 }
 
 impl Effect for SendLetter {
@@ -114,8 +126,20 @@ async fn ask(cx: &mut Cx, command: Ask) -> Result<Answer, Failure> {
 }
 
 async fn archived(cx: &mut Cx, event: Thanked) -> Result<(), Failure> {
-    cx.put(Seen { order_id: event.order_id, letter: None });
+    let shelf = cx.id_text("shelf_");
+    cx.put(Seen { order_id: event.order_id, letter: Some(shelf) });
     Ok(())
+}
+
+async fn is_archived(edge: Edge, request: IsArchived) -> Result<bool, Problem> {
+    let select = Statement::new("SELECT 1 FROM seen WHERE order_id = ?").bind_column(&request.order_id);
+    Ok(!edge.database().fetch(select).await?.is_empty())
+}
+
+/// The thirteenth order is not to be archived.
+async fn unlucky(database: &Database) -> Result<Vec<String>, JournalError> {
+    let rows = database.fetch(Statement::new("SELECT order_id FROM seen WHERE order_id = 'ord_13'")).await?;
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 impl Module for Thanks {
@@ -137,7 +161,11 @@ impl Module for Thanks {
 
 impl Module for Archive {
     fn define(&self) -> Definition {
-        Definition::new("archive").migrations(SEEN).on::<Thanked>(archived)
+        Definition::new("archive")
+            .migrations(SEEN)
+            .invariant("no unlucky order", unlucky)
+            .on::<Thanked>(archived)
+            .serves::<IsArchived, _, _>(is_archived)
     }
 
     fn routes(&self) -> OpenApiRouter<Edge> {
@@ -161,7 +189,8 @@ async fn effects_timers_and_other_modules_follow_from_an_input() -> Result<()> {
         scenario.perform().await?.said(&["thanks.evt.thanked.v1"])?;
         let letters = ["ord_1 | by hand", "ord_2 | letter about ord_2"];
         scenario.expect_rows("thanks", "SELECT order_id, letter FROM seen ORDER BY order_id", &letters).await?;
-        scenario.expect_rows("archive", "SELECT order_id, letter FROM seen", &["ord_1 | -", "ord_2 | -"]).await?;
+        let archived = "SELECT order_id, SUBSTR(letter, 1, 6) FROM seen ORDER BY order_id";
+        scenario.expect_rows("archive", archived, &["ord_1 | shelf_", "ord_2 | shelf_"]).await?;
 
         let first = scenario.until::<Thanked>(0, |_| true).await?;
         let second = scenario.until::<Thanked>(0, |_| true).await?;
@@ -182,11 +211,12 @@ async fn the_same_inputs_give_the_same_transcript() -> Result<()> {
         scenario.hear(&order(1)).await?;
         scenario.perform().await?;
         scenario.pass(86_400_000).await?;
-        transcripts.push(scenario.transcript().await);
+        let ids = scenario.rows("archive", "SELECT letter FROM seen").await?;
+        transcripts.push(scenario.transcript().await + &ids.concat());
         scenario.close().await?;
     }
     assert_eq!(transcripts[0], transcripts[1]);
-    assert_eq!(transcripts[0].lines().count(), 8, "{}", transcripts[0]);
+    assert_eq!(transcripts[0].lines().count(), 9, "{}", transcripts[0]);
     Ok(())
 }
 
@@ -229,8 +259,32 @@ async fn bugs_of_a_handler_fail_the_step() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn requests_are_answered_by_the_module_that_serves_them() -> Result<()> {
+    let mut scenario = Scenario::builder().module(Thanks).module(Archive).start().await?;
+    let request = IsArchived { order_id: "ord_1".parse()? };
+    assert!(!scenario.request(&request).await?);
+    scenario.hear(&order(1)).await?;
+    scenario.perform().await?;
+    assert!(scenario.request(&request).await?);
+    scenario.close().await?;
+    let alone = Scenario::builder().module(Thanks).start().await?;
+    let nobody = alone.request(&request).await.unwrap_err().to_string();
+    assert!(nobody.contains("no module here serves archive.rpc.is_archived.v1"), "{nobody}");
+    alone.close().await
+}
+
+#[tokio::test]
+async fn an_invariant_that_does_not_hold_fails_the_end() -> Result<()> {
+    let mut scenario = Scenario::builder().module(Archive).start().await?;
+    scenario.hear(&Thanked { order_id: "ord_13".parse()? }).await?;
+    let broken = scenario.close().await.unwrap_err().to_string();
+    assert!(broken.contains("no unlucky order: ord_13"), "{broken}");
+    Ok(())
+}
+
 #[test]
 fn subjects_stand_on_their_types() {
-    assert_eq!(schemas().len(), 4);
+    assert_eq!(schemas().len(), 5);
     assert_eq!(Ask::SUBJECT, "thanks.rpc.ask.v1");
 }

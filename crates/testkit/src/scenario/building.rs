@@ -93,7 +93,7 @@ impl ScenarioBuilder {
         }
         ensure!(settings.is_empty(), "settings of modules that are not here: {:?}", settings.keys());
         let world = Arc::new(Mutex::new(World::new(clock.clone(), hosted)));
-        let (mut router, mut access) = (Router::new(), AccessTable::default());
+        let (mut router, mut access, mut edges) = (Router::new(), AccessTable::default(), Vec::new());
         for (index, (module, settings)) in modules.iter().zip(configured).enumerate() {
             let edge = edge(&world, &clock, index, settings.clone()).await;
             let (routes, document) = module.routes().with_state(edge.clone()).split_for_parts();
@@ -105,10 +105,11 @@ impl ScenarioBuilder {
                 world.admit(index, input).await?;
             }
             drop(world);
-            let started = module.start(edge).await;
+            let started = module.start(edge.clone()).await;
             started.map_err(anyhow::Error::msg).context("the module's work at the start")?;
+            edges.push(edge);
         }
-        Ok(Scenario { world, clock, router, access, database, seen: 0 })
+        Ok(Scenario { world, clock, edges, router, access, database, seen: 0 })
     }
 }
 

@@ -89,6 +89,16 @@ impl Hosted {
         self.texts("SELECT subject, key, error FROM dead_letter ORDER BY position").await
     }
 
+    /// What is against the module's own invariants.
+    pub(super) async fn breaches(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for invariant in self.definition.invariants() {
+            let breaches = invariant.breaches(&self.database).await?;
+            found.extend(breaches.into_iter().map(|breach| format!("{}: {breach}", invariant.what)));
+        }
+        Ok(found)
+    }
+
     /// What it waits for.
     pub(super) async fn timers(&self) -> Result<Vec<String>> {
         self.texts("SELECT due_at, subject, key FROM timer ORDER BY due_at, subject, key").await

@@ -18,10 +18,11 @@ mod world;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use axum::Router;
-use pangaea_contracts::{Actor, Kind, Message, Subject, Timestamp};
+use pangaea_contracts::{Actor, Kind, Message, Request, Subject, Timestamp};
 use pangaea_journal::EffectRow;
+use pangaea_kernel::http::Edge;
 use pangaea_kernel::{Effect, ManualClock, Outcome, Performed};
 use tokio::sync::Mutex;
 
@@ -37,6 +38,8 @@ use world::World;
 pub struct Scenario {
     world: Arc<Mutex<World>>,
     clock: ManualClock,
+    /// Of each module, in the order in which they are hosted.
+    edges: Vec<Edge>,
     router: Router,
     access: http::AccessTable,
     /// On PostgreSQL, removed by [`Scenario::close`].
@@ -90,6 +93,16 @@ impl Scenario {
         ensure!(subject.kind == Kind::Request, "{} is no command from the edge", M::SUBJECT);
         let payload = serde_json::to_string(command)?;
         self.world.lock().await.ask(&subject.owner, M::SUBJECT, command.key(), actor, payload).await
+    }
+
+    /// A request of another module, answered by reading: see [`Definition::serves`](pangaea_kernel::Definition::serves).
+    ///
+    /// # Errors
+    /// When no module here serves it, or its server gives no reply: with the problem that it gives instead.
+    pub async fn request<R: Request>(&self, request: &R) -> Result<R::Reply> {
+        let (index, serve) = self.world.lock().await.server_of(R::SUBJECT)?;
+        let reply = serve(self.edges[index].clone(), &serde_json::to_vec(request)?).await;
+        Ok(serde_json::from_slice(&reply.map_err(|problem| anyhow!("{}: {problem}", R::SUBJECT))?)?)
     }
 
     /// Lets time pass. Timers fire in the order in which they are due, each at its moment.
@@ -200,10 +213,11 @@ impl Scenario {
         golden::check(path.as_ref(), &self.transcript().await)
     }
 
-    /// The end of a test: every module stops as it does in a drain, and a database on a server is removed.
+    /// The end of a test: the modules' own invariants are looked at, every module stops as it does in a drain, and a database
+    /// on a server is removed.
     ///
     /// # Errors
-    /// When there is a dead letter, or a database refuses.
+    /// When there is a dead letter, an invariant does not hold, or a database refuses.
     pub async fn close(self) -> Result<()> {
         let Self { world, database, .. } = self;
         world.lock().await.stop().await?;

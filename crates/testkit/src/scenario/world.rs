@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use pangaea_contracts::{Actor, Envelope, Message, Timestamp};
 use pangaea_journal::{Database, EffectRow};
 use pangaea_kernel::{
-    Answer, BatchResult, Call, Clock, Done, Input, InputKind, ManualClock, SettingsRow, Work, settings_subject,
+    Answer, BatchResult, Call, Clock, Done, Input, InputKind, ManualClock, Serve, SettingsRow, Work, settings_subject,
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -173,6 +173,13 @@ impl World {
         Ok(step)
     }
 
+    /// Which module serves this request, and how.
+    pub(super) fn server_of(&self, subject: &str) -> Result<(usize, Serve)> {
+        let mut servers = self.hosted.iter().map(|one| one.definition.server(subject).cloned()).enumerate();
+        let found = servers.find_map(|(index, server)| Some((index, server?)));
+        found.ok_or_else(|| anyhow!("no module here serves {subject}"))
+    }
+
     /// The first message from `after` on that is wanted.
     pub(super) fn find<M: Message>(&self, after: usize, wanted: &impl Fn(&M) -> bool) -> Result<Option<(usize, M)>> {
         let candidates = self.said.iter().enumerate().skip(after).filter(|(_, said)| said.subject == M::SUBJECT);
@@ -209,10 +216,11 @@ impl World {
 
     pub(super) async fn stop(&mut self) -> Result<()> {
         for one in std::mem::take(&mut self.hosted) {
-            let dead = one.dead_letters().await?;
+            let (dead, breaches) = (one.dead_letters().await?, one.breaches().await?);
             one.executor.stop().await?;
             one.database.close().await;
             ensure!(dead.is_empty(), "{} has dead letters: {}", one.name, dead.join("; "));
+            ensure!(breaches.is_empty(), "{} breaks what it says of its tables: {}", one.name, breaches.join("; "));
         }
         Ok(())
     }

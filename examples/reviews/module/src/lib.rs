@@ -35,6 +35,7 @@ impl Module for Reviews {
     fn define(&self) -> Definition {
         Definition::new("reviews")
             .migrations(store::MIGRATIONS)
+            .invariant("a score is the sum of its reviews", store::verify)
             .settings::<ReviewsSettings>()
             .emits::<Posted>()
             .on::<Placed>(handlers::placed)
@@ -47,7 +48,10 @@ impl Module for Reviews {
                 keys.want::<Review>((&post.sku_id, &post.buyer));
             })
             .timer::<Publish>(handlers::publish)
-            .wants::<Publish>(|timer, keys| keys.want::<Score>(&timer.sku_id))
+            .wants::<Publish>(|timer, keys| {
+                keys.want::<Review>((&timer.sku_id, &timer.buyer));
+                keys.want::<Score>(&timer.sku_id);
+            })
     }
 
     fn routes(&self) -> OpenApiRouter<Edge> {

@@ -58,6 +58,15 @@ pub(crate) async fn score(database: &Database, sku_id: &SkuId) -> Result<Option<
     Ok(found.into_iter().next())
 }
 
+/// Scores that are not the sum of the reviews that can be read.
+pub(crate) async fn verify(database: &Database) -> Result<Vec<String>, JournalError> {
+    let select = "SELECT s.sku_id FROM score s LEFT JOIN review r ON r.sku_id = s.sku_id AND r.number IS NOT NULL \
+                  GROUP BY s.sku_id, s.reviews, s.stars \
+                  HAVING COUNT(r.number) <> s.reviews OR COALESCE(SUM(r.stars), 0) <> s.stars LIMIT 100";
+    let rows = database.fetch(Statement::new(select)).await?;
+    rows.iter().map(|row| Ok(format!("the score of {}", row.get::<String>(0)?))).collect()
+}
+
 fn select<R: Record>() -> Statement {
     Statement::new(format!("SELECT {} FROM {}", R::COLUMNS.join(", "), R::TABLE))
 }

@@ -116,6 +116,8 @@ async fn the_command_line_knows_the_module() -> Result<()> {
     ensure!(checked.stdout.contains("product, order, payment, user, reviews"), "{}", checked.stdout);
     let topology = store.run(&["topology", "--format", "json"]).await?.success()?;
     ensure!(topology.stdout.contains("reviews"), "{}", topology.stdout);
+    let verified = store.run(&["verify"]).await?.success()?;
+    ensure!(verified.stdout.contains("reviews: a score is the sum of its reviews"), "{}", verified.stdout);
     let refused = store.run(&["check", "--modules", "review"]).await?.failure()?;
     ensure!(refused.stderr.contains("did you mean reviews?"), "{}", refused.stderr);
     store.stop().await
