@@ -26,6 +26,12 @@ use clap::Parser;
 pub use catalogue::{Catalogue, options};
 pub use pangaea_runtime::config::Config;
 
+/// Placing orders as fast as they are taken or at a rate, as `pangaea load` does: for benchmarks of a program's own.
+pub mod load {
+    pub use crate::commands::load::{Mode, Plan, Quantiles, Report, Shop, measure};
+    pub use crate::retail::StoreArgs;
+}
+
 /// The command line over these modules: reads the arguments, does what they say, and returns how it ended.
 pub fn main_with(catalogue: &Catalogue) -> ExitCode {
     let cli = commands::Cli::parse();

@@ -58,6 +58,14 @@ impl Postgres {
         Ok(Self { process, port, data })
     }
 
+    /// Another program of the same installation, such as `pgbench`, to be run in `folder`.
+    ///
+    /// # Errors
+    /// When this machine has no PostgreSQL.
+    pub fn program(name: &str, folder: &Path) -> Result<Process> {
+        Ok(Programs::find()?.process(name, folder))
+    }
+
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }

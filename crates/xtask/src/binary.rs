@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 
 use crate::workspace::{cargo, root, run, shown, target};
+use crate::{test, tools};
 
 /// Builds the program in the `release` profile and returns its path.
 ///
@@ -26,12 +27,18 @@ pub(crate) fn dist() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `cargo xtask bench`
+/// `cargo xtask bench`: the release program and the benchmarks, built in one go, so that they share what they are built of.
+///
+/// # Errors
+/// When the build fails.
 pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
-    let mut command = Command::new(release()?);
-    command.arg("bench").args(args).current_dir(root());
+    let tools = tools::find_or_install(false);
+    run(cargo().args(["build", "--release", "--package", "pangaea", "--package", "pangaea-bench"]))?;
+    let mut command = Command::new(target().join("release/pangaea-bench"));
+    test::give(&mut command, &test::environment(&tools));
+    command.args(args).current_dir(root());
     println!("$ {}", shown(&command));
-    let status = command.status().context("could not start the program")?;
+    let status = command.status().context("could not start the benchmark")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

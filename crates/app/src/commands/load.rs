@@ -24,9 +24,10 @@ use clap::{Args, ValueEnum};
 use pangaea_kernel::{Clock, SystemClock};
 use tokio::time::Instant;
 
-pub(super) use self::plan::{Mode, Plan};
-pub(super) use self::report::Report;
-pub(super) use self::shop::Shop;
+pub use self::histogram::Quantiles;
+pub use self::plan::{Mode, Plan};
+pub use self::report::Report;
+pub use self::shop::Shop;
 use crate::retail::StoreArgs;
 
 #[derive(Args)]
@@ -123,7 +124,7 @@ pub(super) async fn run(args: LoadArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// When the store cannot be asked any more how the orders stand.
-pub(super) async fn measure(shop: &Shop, plan: Plan, settle: Duration, with_progress: bool) -> Result<Report> {
+pub async fn measure(shop: &Shop, plan: Plan, settle: Duration, with_progress: bool) -> Result<Report> {
     let begun = Instant::now();
     let driven = drive::drive(shop, &plan, with_progress).await;
     let settled = settle::settle(shop, &plan, &driven.accepted, settle).await?;

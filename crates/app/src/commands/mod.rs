@@ -1,10 +1,9 @@
 //! The command line. Every subcommand is a file of its own; this one only names them.
 
-mod bench;
 mod dead_letters;
 mod edge;
 mod inspect;
-mod load;
+pub(crate) mod load;
 mod run;
 mod simulate;
 mod trace;
@@ -67,9 +66,6 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersCommand),
     /// Place orders at a given rate, or as fast as the store takes them
     Load(load::LoadArgs),
-    /// Measure a store on this machine
-    #[command(subcommand)]
-    Bench(bench::BenchCommand),
     /// Serve the payment provider simulator
     SimulateProvider(simulate::SimulateArgs),
     /// Manage accounts
@@ -127,7 +123,6 @@ pub(crate) async fn dispatch(cli: Cli, catalogue: &Catalogue) -> Result<ExitCode
         Command::Trace(args) => trace::trace(args, catalogue).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
-        Command::Bench(command) => bench::run(command).await,
         Command::SimulateProvider(args) => simulate::run(args).await,
         Command::User(command) => user::run(command, catalogue).await,
         Command::Edge(args) => edge::run(args).await,

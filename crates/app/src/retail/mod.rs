@@ -43,16 +43,16 @@ pub(crate) type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
 /// Where the store is and who speaks to it; shared by both commands.
 #[derive(clap::Args, Clone)]
-pub(crate) struct StoreArgs {
+pub struct StoreArgs {
     /// Base URL of the store (http only)
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub(crate) url: String,
+    pub url: String,
     /// E-mail of a staff account
     #[arg(long, value_name = "EMAIL", default_value = "staff@demo.pangaea.example")]
-    pub(crate) email: String,
+    pub email: String,
     /// Password of that account
     #[arg(long, value_name = "PASSWORD", default_value = "demo-staff-password")]
-    pub(crate) password: String,
+    pub password: String,
 }
 
 // === impl StoreArgs ===

@@ -127,7 +127,7 @@ pub fn decode(
     if claims.iss != ISSUER || claims.aud != AUDIENCE {
         return Err(JwtError::Audience);
     }
-    if claims.exp * 1_000 <= now.as_millis() {
+    if claims.expires_at() <= now {
         return Err(JwtError::Expired);
     }
     Ok(claims)
@@ -136,6 +136,11 @@ pub fn decode(
 // === impl Claims ===
 
 impl Claims {
+    /// The first moment at which the token is not good any more; a number too large for a moment is the last one there is.
+    pub fn expires_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.exp.saturating_mul(1_000))
+    }
+
     pub fn actor(&self) -> Actor {
         Actor::user(self.sub.clone(), self.roles.clone())
     }

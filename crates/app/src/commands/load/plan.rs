@@ -12,21 +12,21 @@ const ORDERS_PLANNED_MAX: f64 = ORDERS_MAX as f64 * 0.95;
 
 /// A run.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) mode: Mode,
-    pub(crate) seed: u64,
+pub struct Plan {
+    pub mode: Mode,
+    pub seed: u64,
     /// Orders to send; without it, and in any case, the duration is the end.
-    pub(crate) orders: Option<NonZeroU64>,
-    pub(crate) duration: Option<Duration>,
+    pub orders: Option<NonZeroU64>,
+    pub duration: Option<Duration>,
     /// Merchant codes to choose from; at least one.
-    pub(crate) codes: Vec<String>,
-    pub(crate) lines_max: u64,
-    pub(crate) quantity_max: u64,
-    pub(crate) payment_token: String,
+    pub codes: Vec<String>,
+    pub lines_max: u64,
+    pub quantity_max: u64,
+    pub payment_token: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Orders a second, whatever the answers; evenly spaced when `fixed`.
     Open {
         rate: f64,

@@ -11,38 +11,38 @@ use super::settle::Settled;
 
 /// What came of a run.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Report {
-    pub(crate) mode: String,
-    pub(crate) seed: u64,
-    pub(crate) sent: u64,
-    pub(crate) accepted: u64,
+pub struct Report {
+    pub mode: String,
+    pub seed: u64,
+    pub sent: u64,
+    pub accepted: u64,
     /// Of those, answered as an earlier run's orders.
-    pub(crate) replayed: u64,
-    pub(crate) refused: u64,
-    pub(crate) shed: u64,
+    pub replayed: u64,
+    pub refused: u64,
+    pub shed: u64,
     /// The shortest and the longest time after which those were told to come again, in seconds.
-    pub(crate) retry_after_s: Option<(u32, u32)>,
-    pub(crate) errors: u64,
-    pub(crate) not_sent: u64,
-    pub(crate) confirmed: u64,
-    pub(crate) states: BTreeMap<String, u64>,
+    pub retry_after_s: Option<(u32, u32)>,
+    pub errors: u64,
+    pub not_sent: u64,
+    pub confirmed: u64,
+    pub states: BTreeMap<String, u64>,
     /// Of orders that were not confirmed, by code.
-    pub(crate) reasons: BTreeMap<String, u64>,
+    pub reasons: BTreeMap<String, u64>,
     /// Refusals, sheds and errors by what was said.
-    pub(crate) answers: BTreeMap<String, u64>,
+    pub answers: BTreeMap<String, u64>,
     /// Accepted orders that no list has.
-    pub(crate) missing: u64,
+    pub missing: u64,
     /// Whether every accepted order was settled in time.
-    pub(crate) all_settled: bool,
+    pub all_settled: bool,
     /// From the first moment to the last answer.
-    pub(crate) sending_s: f64,
+    pub sending_s: f64,
     /// From the first moment until all were seen settled.
-    pub(crate) settled_s: f64,
-    pub(crate) confirmed_per_s: f64,
+    pub settled_s: f64,
+    pub confirmed_per_s: f64,
     /// From the intended moment of sending to the answer.
-    pub(crate) accept: Quantiles,
+    pub accept: Quantiles,
     /// From placed to confirmed by the orders' own timelines, of a sample.
-    pub(crate) confirm: Quantiles,
+    pub confirm: Quantiles,
 }
 
 // === impl Report ===
@@ -83,7 +83,7 @@ impl Report {
     }
 
     /// Whether every accepted order is there and settled.
-    pub(crate) fn is_ok(&self) -> bool {
+    pub fn is_ok(&self) -> bool {
         self.missing == 0 && self.all_settled
     }
 }

@@ -28,7 +28,7 @@ const READ_PAUSE: Duration = Duration::from_millis(200);
 
 /// A signed-in client. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Shop(Arc<Inner>);
+pub struct Shop(Arc<Inner>);
 
 struct Inner {
     http: Client<HttpConnector, Full<Bytes>>,
@@ -69,7 +69,7 @@ struct Raw {
 impl Shop {
     /// # Errors
     /// The address is not an `http://` URL, nobody answers there, or the sign-in is refused.
-    pub(crate) async fn sign_in(args: &StoreArgs, connections_max: u32) -> Result<Self> {
+    pub async fn sign_in(args: &StoreArgs, connections_max: u32) -> Result<Self> {
         let (base, http) = args.connection(connections_max as usize)?;
         let mut inner = Inner {
             http,
@@ -118,7 +118,7 @@ impl Shop {
     ///
     /// # Errors
     /// When it is refused or unanswered.
-    pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value> {
+    pub async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value> {
         let raw = self.0.send(Method::POST, path, Some(key), Some(body)).await;
         let raw = raw.map_err(|what| anyhow!("POST {path}: {what}"))?;
         if raw.status.is_success() { Ok(raw.json()) } else { bail!("POST {path}: {}", raw.problem()) }
@@ -126,7 +126,7 @@ impl Shop {
 
     /// # Errors
     /// When there is no answer, on any of a few tries.
-    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+    pub async fn get(&self, path: &str) -> Result<Value> {
         let mut tries = 1;
         loop {
             match self.0.get(path).await {

@@ -1,24 +1,28 @@
-//! How much of the broker's speed the bus keeps: messages per second through memory, through the NATS bus, and through
-//! bare async-nats with the same payloads, headers, batch sizes and acks.
-//!
-//! `cargo run --release -p pangaea-bus --example throughput -- nats://127.0.0.1:4222`
+//! `ring` and `nats`: messages through the memory bus, and how much of the broker's speed the NATS bus keeps, beside bare
+//! async-nats with the same payloads, headers, batch sizes and acks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull, message::PublishMessage, stream};
 use bytes::Bytes;
+use clap::Args;
 use futures_util::StreamExt;
 use pangaea_bus::{BoxFuture, Bus, BusError, Cursor, LogRing, LogSource, MemoryBus, NatsBus, NatsConfig};
 use pangaea_contracts::{Actor, Envelope, Timestamp, cloud_event_headers};
+use pangaea_testkit::Broker;
 use tokio::sync::watch;
+
+use crate::Common;
+use crate::place::prepare;
+use crate::sheet::{Bound, Sheet};
 
 const MESSAGES: u64 = 100_000;
 const BATCH: usize = 256;
-const ROUNDS: usize = 3;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// As a writer's batch ends.
+const WRITTEN: usize = 64;
 
 /// A log whose rows are made before the clock starts.
 struct Log {
@@ -62,33 +66,82 @@ impl LogSource for Log {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
-    println!("memory: {:>9.0} messages/s", memory().await?);
-    let Some(url) = std::env::args().nth(1) else {
-        println!("name a nats-server to measure it too");
-        return Ok(());
-    };
-    for round in 1..=ROUNDS {
-        let (raw_out, raw_in) = raw(&url).await?;
-        let (bus_out, bus_in) = bus(&url).await?;
-        println!(
-            "round {round}: append raw {raw_out:.0}/s, bus {bus_out:.0}/s ({:.2}); read raw {raw_in:.0}/s, bus {bus_in:.0}/s ({:.2})",
-            bus_out / raw_out,
-            bus_in / raw_in
-        );
-    }
-    Ok(())
+#[derive(Args)]
+pub(crate) struct BusArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
-async fn memory() -> Result<f64, Failure> {
+/// Rows from the ring to a reader: they are there already, so no commit is in the figure.
+pub(crate) async fn ring(args: BusArgs) -> Result<Sheet> {
+    let (_, machine) = prepare(&args.common.dir).await?;
+    let mut sheet = Sheet::new("ring", machine);
+    let mut runs = Vec::new();
+    for _ in 0..args.common.runs {
+        runs.push(memory().await?);
+    }
+    sheet.setting("messages", format!("{MESSAGES} of 260 bytes a run, written {WRITTEN} and read {BATCH} at a time"));
+    let figure = sheet.figure("rows from the ring to a reader", "/s", &runs);
+    figure.must(Bound::AtLeast(300_000.0), Bound::AtLeast(1_000_000.0));
+    Ok(sheet)
+}
+
+/// A nats-server of its own; the two take turns on it.
+pub(crate) async fn nats(args: BusArgs) -> Result<Sheet> {
+    let (dir, machine) = prepare(&args.common.dir).await?;
+    let mut sheet = Sheet::new("nats", machine);
+    let folder = dir.join("run-nats");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let mut server = Broker::new(&folder)?;
+    server.start().await?;
+    let url = format!("nats://{}", server.address());
+    let (mut appends, mut reads, mut paths) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut raw_path, mut bus_path) = (Vec::new(), Vec::new());
+    for round in 1..=args.common.runs {
+        let raw = raw(&url).await?;
+        let bus = bus(&url).await?;
+        eprintln!("bench: round {round}: by hand {raw:?}, bus {bus:?}");
+        appends.push(raw.append_s / bus.append_s);
+        reads.push(raw.read_s / bus.read_s);
+        paths.push((raw.append_s + raw.read_s) / (bus.append_s + bus.read_s));
+        raw_path.push(raw.per_second());
+        bus_path.push(bus.per_second());
+    }
+    sheet.setting(
+        "messages",
+        format!("{MESSAGES} of 260 bytes a run, file storage, {BATCH} in a batch, one ack a batch"),
+    );
+    sheet.figure("append, pull, ack: by hand with async-nats", "/s", &raw_path);
+    sheet.figure("append, pull, ack: the bus", "/s", &bus_path);
+    sheet.figure("append, bus ÷ by hand", "", &appends);
+    sheet.figure("pull and ack, bus ÷ by hand", "", &reads);
+    let figure = sheet.figure("append, pull and ack, bus ÷ by hand", "", &paths);
+    figure.must(Bound::AtLeast(0.85), Bound::AtLeast(0.95));
+    server.kill()?;
+    Ok(sheet)
+}
+
+/// Seconds that the same messages took.
+#[derive(Debug)]
+struct Path {
+    append_s: f64,
+    read_s: f64,
+}
+
+impl Path {
+    fn per_second(&self) -> f64 {
+        MESSAGES as f64 / (self.append_s + self.read_s)
+    }
+}
+
+async fn memory() -> Result<f64> {
     let bus = MemoryBus::new("bench");
     let log = Log::new();
     bus.attach(log.clone()).await?;
     let mut reader = bus.open_reader("payment", "order", Cursor::default()).await?;
     let start = Instant::now();
     let writer = tokio::spawn(async move {
-        for chunk in log.rows.chunks(64) {
+        for chunk in log.rows.chunks(WRITTEN) {
             log.ring.push(chunk.iter().cloned());
             log.end.send_modify(|end| *end += chunk.len() as u64);
             tokio::task::yield_now().await;
@@ -99,23 +152,23 @@ async fn memory() -> Result<f64, Failure> {
         read = reader.next(BATCH).await?.last();
         reader.committed(read).await?;
     }
-    let rate = per_second(start);
+    let rate = MESSAGES as f64 / start.elapsed().as_secs_f64();
     writer.await?;
     Ok(rate)
 }
 
-async fn bus(url: &str) -> Result<(f64, f64), Failure> {
+async fn bus(url: &str) -> Result<Path> {
     let namespace = format!("bench-bus-{}", std::process::id());
     let bus = NatsBus::connect(NatsConfig::new(url, namespace.clone())).await?;
     while !bus.healthy() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let log = Log::new();
-    let mut relay = bus.relay(log.clone()).ok_or("NATS needs a relay")?;
+    let mut relay = bus.relay(log.clone()).context("NATS needs a relay")?;
     log.commit_all();
     let start = Instant::now();
     while relay.step().await?.position < MESSAGES {}
-    let appended = per_second(start);
+    let append_s = start.elapsed().as_secs_f64();
     let start = Instant::now();
     let mut reader = bus.open_reader("payment", "order", Cursor::default()).await?;
     let mut read = 0;
@@ -123,16 +176,16 @@ async fn bus(url: &str) -> Result<(f64, f64), Failure> {
         read = reader.next(BATCH).await?.last();
         reader.committed(read).await?;
     }
-    let rate = per_second(start);
+    let read_s = start.elapsed().as_secs_f64();
     drop(reader);
     let client = async_nats::connect(url).await?;
     jetstream::new(client).delete_stream(format!("{namespace}_order").to_uppercase()).await?;
     bus.close().await;
-    Ok((appended, rate))
+    Ok(Path { append_s, read_s })
 }
 
 /// The same work by hand: batches of appends awaited together, one ack for each batch read.
-async fn raw(url: &str) -> Result<(f64, f64), Failure> {
+async fn raw(url: &str) -> Result<Path> {
     let client = async_nats::connect(url).await?;
     let jetstream = jetstream::new(client.clone());
     let name = format!("BENCH_RAW_{}", std::process::id());
@@ -151,7 +204,7 @@ async fn raw(url: &str) -> Result<(f64, f64), Failure> {
             ack.await?;
         }
     }
-    let appended = per_second(start);
+    let append_s = start.elapsed().as_secs_f64();
     let start = Instant::now();
     let config = pull::Config {
         durable_name: Some("payment".into()),
@@ -163,16 +216,16 @@ async fn raw(url: &str) -> Result<(f64, f64), Failure> {
     let mut incoming = consumer.stream().max_messages_per_batch(512).messages().await?;
     let mut held = Vec::with_capacity(BATCH);
     for number in 1..=MESSAGES {
-        let message = incoming.next().await.ok_or("the pull has ended")??;
+        let message = incoming.next().await.context("the pull has ended")??;
         held.push((message.headers.clone(), message.payload.clone()));
         if number.is_multiple_of(BATCH as u64) {
             held.clear();
-            message.ack().await?;
+            message.ack().await.map_err(anyhow::Error::from_boxed)?;
         }
     }
-    let rate = per_second(start);
+    let read_s = start.elapsed().as_secs_f64();
     jetstream.delete_stream(&name).await?;
-    Ok((appended, rate))
+    Ok(Path { append_s, read_s })
 }
 
 fn raw_message(envelope: &Envelope) -> (HeaderMap, Bytes) {
@@ -181,10 +234,6 @@ fn raw_message(envelope: &Envelope) -> (HeaderMap, Bytes) {
         headers.insert(name, value);
     }
     (headers, Bytes::from(envelope.payload.clone()))
-}
-
-fn per_second(start: Instant) -> f64 {
-    MESSAGES as f64 / start.elapsed().as_secs_f64()
 }
 
 fn envelope(position: u64) -> Envelope {

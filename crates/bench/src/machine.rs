@@ -1,7 +1,7 @@
 //! What the figures were measured on.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ const SYNCING: Duration = Duration::from_secs(2);
 const SYNCED_BYTES: usize = 4_096;
 
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Machine {
-    pub(super) cores: usize,
-    pub(super) cpu: String,
-    pub(super) memory_mib: u64,
-    pub(super) kernel: String,
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    pub(crate) cpu: String,
+    pub(crate) memory_mib: u64,
+    pub(crate) kernel: String,
     /// Of the bench folder.
-    pub(super) filesystem: String,
+    pub(crate) filesystem: String,
     /// Appends of 4 KiB, each made durable before the next, a second: what one writer without group commit could do.
-    pub(super) syncs_per_s: f64,
+    pub(crate) syncs_per_s: f64,
     /// Other load before the bench began: the one-minute average.
-    pub(super) load_average: f64,
+    pub(crate) load_average: f64,
 }
 
 // === impl Machine ===
@@ -32,7 +32,7 @@ impl Machine {
     ///
     /// # Errors
     /// When the folder is in memory, where a durable write costs nothing, or cannot be written.
-    pub(super) fn look(folder: &Path) -> Result<Self> {
+    pub(crate) fn look(folder: &Path) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/mounts").context("/proc/mounts")?;
         let folder = folder.canonicalize().with_context(|| folder.display().to_string())?;
         let filesystem = filesystem_of(&mounts, &folder).unwrap_or("unknown").to_owned();
@@ -61,29 +61,14 @@ impl Machine {
 ///
 /// # Errors
 /// When the process is gone.
-pub(super) fn resident_mib(process: u32) -> Result<f64> {
+pub(crate) fn resident_mib(process: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).context("the store's memory")?;
     let kib = kib(&status, "VmRSS").context("the store's process does not say what memory it uses")?;
     Ok(kib as f64 / 1_024.0)
 }
 
-/// The journal mode that a SQLite file says in its header: what the writer has really set.
-///
-/// # Errors
-/// When the file cannot be read.
-pub(super) fn journal_mode(file: &Path) -> Result<&'static str> {
-    const WRITE_VERSION: usize = 18;
-    let mut header = [0_u8; 100];
-    let mut opened = File::open(file).with_context(|| file.display().to_string())?;
-    opened.read_exact(&mut header).with_context(|| format!("{} has no header", file.display()))?;
-    if !header.starts_with(b"SQLite format 3\0") {
-        bail!("{} is not a SQLite file", file.display());
-    }
-    Ok(if header[WRITE_VERSION] == 2 { "wal" } else { "rollback" })
-}
-
 /// The type of the file system that a path lies on: that of the longest mount point above it, the last one mounted there.
-pub(super) fn filesystem_of<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
+pub(crate) fn filesystem_of<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
     let mut best: Option<(usize, &str)> = None;
     for line in mounts.lines() {
         let mut fields = line.split(' ');

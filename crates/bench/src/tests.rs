@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use super::machine::filesystem_of;
-use super::table::Spread;
+use crate::machine::filesystem_of;
+use crate::sheet::Spread;
 
 #[test]
 fn the_longest_mount_point_above_a_path_tells_its_file_system() {
@@ -20,7 +20,7 @@ fn the_longest_mount_point_above_a_path_tells_its_file_system() {
 
 #[test]
 fn a_median_is_the_middle_one_or_between_the_two() {
-    let of = |values: &[f64]| Spread::of(values.iter().copied());
+    let of = |values: &[f64]| Spread::of(values);
     assert_eq!(of(&[3.0, 1.0, 2.0]), Spread { min: 1.0, median: 2.0, max: 3.0 });
     assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]), Spread { min: 1.0, median: 2.5, max: 4.0 });
     assert_eq!(of(&[]), Spread { min: 0.0, median: 0.0, max: 0.0 });

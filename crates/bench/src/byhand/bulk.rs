@@ -1,0 +1,87 @@
+//! What SQLite gives for a batch as a unit of work, with nothing of a saga in it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Result;
+use tokio::time::Instant;
+
+use super::batch::{Batch, Database, now_ms};
+use super::{Facts, Said};
+
+const DATABASES: usize = 4;
+const BATCH: usize = 64;
+const BATCHES: usize = 150;
+const TABLES: &str = "CREATE TABLE state (id TEXT PRIMARY KEY, version BIGINT NOT NULL, note TEXT NOT NULL);\
+    CREATE TABLE entry (id TEXT PRIMARY KEY, note TEXT NOT NULL)";
+
+/// What was reached.
+pub(crate) struct Bulk {
+    pub(crate) messages_per_s: f64,
+    pub(crate) rows_per_s: f64,
+}
+
+/// Messages through four databases at once, 64 in a transaction: one read, one upsert, one insert, outbox, inbox,
+/// cursor, head.
+///
+/// # Errors
+/// When a database cannot be made.
+pub(crate) async fn rate(folder: &Path) -> Result<Bulk> {
+    let (rows, mut databases) = (Arc::new(AtomicU64::new(0)), Vec::new());
+    for number in 0..DATABASES {
+        let folder = folder.join(format!("bulk-{number}"));
+        std::fs::create_dir_all(&folder)?;
+        databases.push(Database::create(&folder, "bulk", TABLES, rows.clone()).await?);
+    }
+    let begun = Instant::now();
+    let tasks: Vec<_> = databases.into_iter().map(|database| tokio::spawn(fill(database))).collect();
+    for task in tasks {
+        task.await??;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let messages_per_s = (DATABASES * BATCHES * BATCH) as f64 / seconds;
+    Ok(Bulk { messages_per_s, rows_per_s: rows.load(Ordering::Relaxed) as f64 / seconds })
+}
+
+async fn fill(mut database: Database) -> Result<()> {
+    for number in 0..BATCHES {
+        let (now, mut batch) = (now_ms(), Batch::default());
+        let said: Vec<Said> = (0..BATCH).map(|index| said(number * BATCH + index)).collect();
+        database.begin().await?;
+        let keys = said.iter().map(|said| said.facts.order_id.clone()).collect();
+        database.read("SELECT id, version, note FROM state WHERE id", keys).await?;
+        for one in &said {
+            database.admit(&mut batch, one, Some("order"), None, now);
+            database.say(&mut batch, one, "bulk.evt.done.v1", one.payload.clone());
+        }
+        let id = |said: &Said| said.facts.order_id.clone();
+        let state = said.iter().map(|said| vec![id(said).into(), 1.into(), "noted".into()]).collect();
+        batch.insert(
+            "INSERT INTO state (id, version, note)",
+            state,
+            " ON CONFLICT (id) DO UPDATE SET version = excluded.version, note = excluded.note",
+        );
+        let entries = said.iter().map(|said| vec![id(said).into(), "entered".into()]).collect();
+        batch.insert("INSERT INTO entry (id, note)", entries, "");
+        database.commit(batch, now).await?;
+    }
+    Ok(())
+}
+
+fn said(number: usize) -> Said {
+    let facts = Facts {
+        order_id: format!("ord_{number:026}"),
+        command_id: format!("cmd_{number:026}"),
+        payment_id: String::new(),
+        reference: String::new(),
+        lines: Vec::new(),
+        total: 0,
+        placed_at: 0,
+        trace: format!("00-{number:032x}-{number:016x}-01"),
+    };
+    let id = format!("msg_{number:026}");
+    let payload = format!("{{\"order_id\":\"{}\",\"note\":\"{}\"}}", facts.order_id, "x".repeat(60));
+    let position = i64::try_from(number).unwrap_or_default();
+    Said { subject: "order.cmd.bulk.do.v1", facts: Arc::new(facts), causation: id.clone(), id, position, payload }
+}
