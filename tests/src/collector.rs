@@ -1,25 +1,53 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A collector that takes traces over OTLP/HTTP and keeps them.
+/// A collector that takes traces, logs and metrics over OTLP/HTTP and keeps them.
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
-    spans: Arc<Mutex<Vec<Span>>>,
+    kept: Kept,
     server: JoinHandle<()>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<Exports>>);
+
+#[derive(Debug, Default)]
+struct Exports {
+    spans: Vec<Span>,
+    logs: Vec<LogLine>,
+    /// By service.
+    metrics: BTreeMap<String, BTreeSet<String>>,
+    /// Every body as it came, with the signal that it was sent as. Text stands in protobuf as it is.
+    bodies: Vec<(&'static str, Bytes)>,
+}
+
+/// A log record as it was exported.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    pub service: String,
+    /// Empty when it belongs to none.
+    pub trace_id: String,
+    pub severity: String,
+    pub body: String,
+    /// Values as text.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A span as it was exported.
@@ -52,13 +80,17 @@ impl Collector {
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("a port for the collector")?;
         let address = listener.local_addr()?;
-        let spans = Arc::new(Mutex::new(Vec::new()));
-        let router = axum::Router::new().route("/v1/traces", post(take)).with_state(spans.clone());
+        let kept = Kept::default();
+        let router = axum::Router::new()
+            .route("/v1/traces", post(take_traces))
+            .route("/v1/logs", post(take_logs))
+            .route("/v1/metrics", post(take_metrics))
+            .with_state(kept.clone());
         let server = tokio::spawn(async move {
             // It ends with the collector.
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { address, spans, server })
+        Ok(Self { address, kept, server })
     }
 
     /// What `telemetry.otlp_endpoint` has to say.
@@ -68,13 +100,29 @@ impl Collector {
 
     /// What has come of the trace so far.
     pub fn trace(&self, trace_id: &str) -> Trace {
-        let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        Trace(spans.iter().filter(|span| span.trace_id == trace_id).cloned().collect())
+        Trace(self.kept.lock().spans.iter().filter(|span| span.trace_id == trace_id).cloned().collect())
     }
 
-    /// All that has come.
+    /// All spans that have come.
     pub fn all(&self) -> Vec<Span> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept.lock().spans.clone()
+    }
+
+    /// All log records that have come.
+    pub fn logs(&self) -> Vec<LogLine> {
+        self.kept.lock().logs.clone()
+    }
+
+    /// The names of all metrics that have come, by service.
+    pub fn metrics(&self) -> BTreeMap<String, BTreeSet<String>> {
+        self.kept.lock().metrics.clone()
+    }
+
+    /// The signals in whose exports this text stands, whatever its case.
+    pub fn signals_with(&self, text: &str) -> BTreeSet<&'static str> {
+        let text = text.to_ascii_lowercase().into_bytes();
+        let holds = |body: &Bytes| body.to_ascii_lowercase().windows(text.len()).any(|window| window == text);
+        self.kept.lock().bodies.iter().filter(|(_, body)| holds(body)).map(|(signal, _)| *signal).collect()
     }
 }
 
@@ -84,14 +132,22 @@ impl Drop for Collector {
     }
 }
 
-async fn take(State(spans): State<Arc<Mutex<Vec<Span>>>>, body: Bytes) -> StatusCode {
-    let Ok(request) = ExportTraceServiceRequest::decode(body) else { return StatusCode::BAD_REQUEST };
-    let mut kept = spans.lock().unwrap_or_else(PoisonError::into_inner);
+// === impl Kept ===
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, Exports> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn take_traces(State(kept): State<Kept>, body: Bytes) -> StatusCode {
+    let Ok(request) = ExportTraceServiceRequest::decode(body.clone()) else { return StatusCode::BAD_REQUEST };
+    let mut kept = kept.lock();
+    kept.bodies.push(("traces", body));
     for of_resource in request.resource_spans {
-        let resource = of_resource.resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
-        let service = resource.get("service.name").cloned().unwrap_or_default();
+        let service = service(of_resource.resource);
         for span in of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans) {
-            kept.push(Span {
+            kept.spans.push(Span {
                 service: service.clone(),
                 trace_id: hexadecimal(&span.trace_id),
                 span_id: hexadecimal(&span.span_id),
@@ -107,14 +163,53 @@ async fn take(State(spans): State<Arc<Mutex<Vec<Span>>>>, body: Bytes) -> Status
     StatusCode::OK
 }
 
+async fn take_logs(State(kept): State<Kept>, body: Bytes) -> StatusCode {
+    let Ok(request) = ExportLogsServiceRequest::decode(body.clone()) else { return StatusCode::BAD_REQUEST };
+    let mut kept = kept.lock();
+    kept.bodies.push(("logs", body));
+    for of_resource in request.resource_logs {
+        let service = service(of_resource.resource);
+        for record in of_resource.scope_logs.into_iter().flat_map(|of_scope| of_scope.log_records) {
+            kept.logs.push(LogLine {
+                service: service.clone(),
+                trace_id: hexadecimal(&record.trace_id),
+                severity: record.severity_text,
+                body: record.body.and_then(text).unwrap_or_default(),
+                attributes: texts(record.attributes),
+            });
+        }
+    }
+    StatusCode::OK
+}
+
+async fn take_metrics(State(kept): State<Kept>, body: Bytes) -> StatusCode {
+    let Ok(request) = ExportMetricsServiceRequest::decode(body.clone()) else { return StatusCode::BAD_REQUEST };
+    let mut kept = kept.lock();
+    kept.bodies.push(("metrics", body));
+    for of_resource in request.resource_metrics {
+        let names = kept.metrics.entry(service(of_resource.resource)).or_default();
+        let metrics = of_resource.scope_metrics.into_iter().flat_map(|of_scope| of_scope.metrics);
+        names.extend(metrics.filter(|metric| metric.data.is_some()).map(|metric| metric.name));
+    }
+    StatusCode::OK
+}
+
+fn service(resource: Option<Resource>) -> String {
+    let mut attributes = resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
+    attributes.remove("service.name").unwrap_or_default()
+}
+
 fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
-    let text = |value: Value| match value {
+    attributes.into_iter().filter_map(|attribute| Some((attribute.key, text(attribute.value?)?))).collect()
+}
+
+fn text(value: AnyValue) -> Option<String> {
+    Some(match value.value? {
         Value::StringValue(text) => text,
         Value::BoolValue(value) => value.to_string(),
         Value::IntValue(value) => value.to_string(),
         other => format!("{other:?}"),
-    };
-    attributes.into_iter().filter_map(|attribute| Some((attribute.key, text(attribute.value?.value?)))).collect()
+    })
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

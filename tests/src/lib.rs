@@ -15,7 +15,7 @@ mod shop;
 mod spoiling;
 
 pub use clients::{Accepted, Clients, Pace};
-pub use collector::{Collector, Span, Trace};
+pub use collector::{Collector, LogLine, Span, Trace};
 pub use replies::Replies;
 pub use session::Session;
 pub use shop::{Shop, Sku, ask_to_place, is_settled, order_body, settled};

@@ -1,4 +1,5 @@
-//! What is secret or personal is in no byte that a store leaves: no journal, no stream of the broker, no log.
+//! What is secret or personal is in no byte that a store leaves: no journal, no stream of the broker, no log, and nothing that
+//! it exports.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,13 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pangaea_testkit::{Answer, Api, Placement, Store};
-use pangaea_tests::{Shop, ask_to_place};
+use pangaea_tests::{Collector, LogLine, Shop, ask_to_place, order_body};
 use serde_json::json;
 
 const EMAIL: &str = "canary.bird@coalmine.example";
 const NAME: &str = "Canary Yellowbird";
 const PASSWORD: &str = "canary-password-in-a-mine";
 const WRONG_PASSWORD: &str = "canary-password-mistyped";
+/// The order keeps it, of course; it must not leave the store with spans, logs or metrics. The tokens are those of `live`.
+const NOT_EXPORTED: [&str; 6] = ["Mole Underhill", "1 Coal Mine", "Cageham", "tok_ok", "tok_declined", "payment_token"];
 const STOP_MAX: Duration = Duration::from_secs(30);
 const MODULES: [&str; 4] = ["product", "order", "payment", "user"];
 
@@ -24,7 +27,14 @@ async fn no_secret_and_nothing_personal_is_left_anywhere() -> Result<()> {
     // All that our own code can log, not only what it does by default.
     let filter = "info,pangaea_runtime=trace,pangaea_kernel=trace,pangaea_journal=trace,pangaea_bus=trace,\
         pangaea_user=trace,pangaea_order=trace,pangaea_payment=trace,pangaea_product=trace,pangaea=trace";
-    let mut shop = Shop::open_with(Store::builder(Placement::Apart).set("TELEMETRY__LOG_FILTER", filter)).await?;
+    let collector = Collector::start().await?;
+    let builder = Store::builder(Placement::Apart)
+        .set("TELEMETRY__LOG_FILTER", filter)
+        .set("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint())
+        .set("TELEMETRY__OTLP_LOGS", "true")
+        .set("TELEMETRY__OTLP_METRICS", "true")
+        .set("TELEMETRY__OTLP_METRICS_INTERVAL_S", "1");
+    let mut shop = Shop::open_with(builder).await?;
     let (order_id, tokens) = live(&shop).await?;
     let mut canaries = [EMAIL, NAME, PASSWORD, WRONG_PASSWORD, "canary", "yellowbird"].map(str::to_owned).to_vec();
     canaries.extend(tokens);
@@ -37,6 +47,16 @@ async fn no_secret_and_nothing_personal_is_left_anywhere() -> Result<()> {
     let files = Files::of(shop.store.folder().path())?;
     files.hold_none_of(&canaries).context("after it has stopped")?;
 
+    for canary in canaries.iter().map(String::as_str).chain(NOT_EXPORTED) {
+        let found = collector.signals_with(canary);
+        ensure!(found.is_empty(), "{canary} was exported with {found:?}");
+    }
+    for (what, signal) in
+        [(order_id.as_str(), "traces"), ("/v1/orders/{id}", "logs"), ("order.rpc.place.v1", "metrics")]
+    {
+        ensure!(collector.signals_with(what).contains(signal), "{what} is in no {signal}");
+    }
+
     // The search finds what is there: in every database, in the streams, and in the logs of all processes.
     for (what, kind) in [(order_id.as_str(), "order.db"), (&order_id, "payment.db"), (&order_id, "/nats/")] {
         ensure!(files.with(what).iter().any(|file| file.contains(kind)), "{what} is in no {kind}");
@@ -46,6 +66,10 @@ async fn no_secret_and_nothing_personal_is_left_anywhere() -> Result<()> {
     for module in MODULES {
         let log = format!("/{module}.log");
         ensure!(files.with("draining").iter().any(|file| file.ends_with(&log)), "{module} has logged nothing");
+        let service = format!("pangaea-{module}");
+        let is_last = |line: &LogLine| line.service == service && line.body.contains("draining");
+        ensure!(collector.logs().iter().any(is_last), "{module} has not exported its last lines");
+        ensure!(collector.metrics().contains_key(&service), "{module} has exported no metrics");
     }
     for module in MODULES {
         shop.store.restart(module).await?;
@@ -82,7 +106,10 @@ async fn live(shop: &Shop) -> Result<(String, Vec<String>)> {
 
     let customer = api.sign_in_as(EMAIL, PASSWORD).await?;
     let sku = shop.new_sku(10, 100).await?;
-    let placed = ask_to_place(&customer, &[(&sku.code, 1)], "tok_ok").wait(30).send().await?;
+    let mut body = order_body(&[(&sku.code, 1)], "tok_ok");
+    body["shipping_address"] =
+        json!({ "name": "Mole Underhill", "line1": "1 Coal Mine", "city": "Cageham", "country": "GB" });
+    let placed = customer.post("/v1/orders", body).wait(30).send().await?;
     let order = shop.settled(&customer, placed.expect_any(&[200, 202])?.text_at("id")?).await?;
     ensure!(order["state"] == "confirmed", "{order}");
     let declined = ask_to_place(&customer, &[(&sku.code, 1)], "tok_declined").wait(30).send().await?;

@@ -1,11 +1,12 @@
-//! What a running process tells on its operations listener: metrics of bounded number, and logs whose levels can be changed.
+//! What a running process tells on its operations listener: metrics of bounded number, and logs whose levels can be changed;
+//! and the same over OTLP, where that is wanted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pangaea_testkit::{Placement, Store, eventually, workspace};
-use pangaea_tests::{Shop, order_body, settled};
+use pangaea_tests::{Collector, Shop, order_body, settled};
 use serde_json::json;
 
 const SETTLED_MAX: Duration = Duration::from_secs(60);
@@ -68,6 +69,52 @@ async fn every_metric_is_there_and_clients_cannot_make_more() -> Result<()> {
     // A few more routes and statuses; nothing that grows with the number of requests.
     ensure!(series(&after).len() <= before + 100, "{} series more: {new:#?}", series(&after).len() - before);
     ensure!(!after.contains("MADEUP") && !after.contains("ord_"), "a client's text is in a label");
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_with_the_orders_trace_and_every_metric_reach_the_collector() -> Result<()> {
+    let collector = Collector::start().await?;
+    let builder = Store::builder(Placement::Apart)
+        .set("TELEMETRY__LOG_FILTER", "info,pangaea_runtime=debug")
+        .set("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint())
+        .set("TELEMETRY__OTLP_LOGS", "true")
+        .set("TELEMETRY__OTLP_METRICS", "true")
+        .set("TELEMETRY__OTLP_METRICS_INTERVAL_S", "1")
+        // Logs are not sampled.
+        .set("TELEMETRY__TRACE_SAMPLE_RATIO", "0.0");
+    let shop = Shop::open_with(builder).await?;
+    let sku = shop.new_sku(1_000, 250).await?;
+    // One try is lost, and a line says so: in another process than that which took the order.
+    let body = order_body(&[(&sku.code, 1)], "tok_charged_reply_lost");
+    let placed = shop.customer.post("/v1/orders", body).send().await?.expect(202)?;
+    let trace_id = placed.required("traceparent")?.split('-').nth(1).context("a trace")?.to_owned();
+    settled(&shop.staff, placed.text_at("id")?, SETTLED_MAX).await?;
+
+    for (service, begins, attribute) in [
+        ("pangaea-order", "answered", ("route", "/v1/orders")),
+        ("pangaea-payment", "a try gave no outcome", ("subject", "payment.eff.authorize.v1")),
+    ] {
+        eventually(&format!("{begins:?} of {service}"), SETTLED_MAX, async || {
+            let lines = collector.logs().into_iter().filter(|line| line.service == service && line.body == begins);
+            let mut of_order = lines.filter(|line| line.trace_id == trace_id);
+            Ok(of_order.any(|line| line.attributes.get(attribute.0).is_some_and(|is| is == attribute.1)).then_some(()))
+        })
+        .await?;
+    }
+    ensure!(collector.logs().iter().all(|line| !line.attributes.contains_key("trace_id")), "a trace in two places");
+
+    let documented = documented()?;
+    let missing = || {
+        let came: BTreeSet<String> = collector.metrics().into_values().flatten().collect();
+        documented.difference(&came).cloned().collect::<Vec<_>>()
+    };
+    let services = ["pangaea-order", "pangaea-payment", "pangaea-product", "pangaea-user"];
+    eventually("every metric, from every process", SETTLED_MAX, async || {
+        Ok((missing().is_empty() && collector.metrics().into_keys().eq(services)).then_some(()))
+    })
+    .await
+    .with_context(|| format!("missing {:?}; from {:?}", missing(), collector.metrics().into_keys()))?;
     shop.close().await
 }
 

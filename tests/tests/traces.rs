@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use pangaea_simulator::{EntryKind, LedgerEntry};
 use pangaea_testkit::{Placement, Store, StoreBuilder, eventually};
 use pangaea_tests::{Collector, Shop, Sku, Trace, order_body, settled};
 
@@ -32,6 +33,9 @@ const ALWAYS: [&str; 19] = [
     "handle payment.evt.captured.v1",
     "handle order.cmd.product.commit_stock.v1",
 ];
+
+/// Of a payment that waits for its payer: the wait itself, and what is done after it.
+const TIMER: [&str; 2] = ["timer payment.tmr.action_poll.v1", "handle payment.tmr.action_poll.v1"];
 
 fn traced(placement: Placement, collector: &Collector) -> StoreBuilder {
     Store::builder(placement).set("TELEMETRY__OTLP_ENDPOINT", &collector.endpoint())
@@ -123,6 +127,43 @@ async fn a_process_that_is_killed_leaves_no_gap_in_the_trace() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_timers_wait_is_seen_between_the_handlings_that_set_it_and_that_it_led_to() -> Result<()> {
+    let collector = Collector::start().await?;
+    let builder = traced(Placement::Apart, &collector).set("MODULES__PAYMENT__SETTINGS__ACTION_POLL_MS", "200");
+    let mut shop = Shop::open_with(builder).await?;
+    let sku = shop.new_sku(10, 250).await?;
+    let (order, trace_id) = place(&shop, &sku, "tok_action_required").await?;
+    shop.reaches(&shop.customer, &order, "action_required").await?;
+    eventually("a timer's wait", EXPORTED_MAX, async || {
+        Ok(collector.trace(&trace_id).named(TIMER[0]).next().map(|_| ()))
+    })
+    .await?;
+    // Some more fire, which die before they are exported, and are told from the journal.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    shop.store.kill("payment")?;
+    shop.store.restart("payment").await?;
+    let waits = |entry: &LedgerEntry| entry.kind == EntryKind::ActionRequired && entry.reference == order;
+    let intent = shop.store.ledger_entries()?.into_iter().find(waits).context("no intent")?.intent;
+    let confirm = format!("/v1/payment_intents/{intent}/confirm");
+    shop.store.provider_api()?.post(&confirm, serde_json::json!({})).send().await?.expect(200)?;
+    ensure!(settled(&shop.staff, &order, SETTLED_MAX).await?["state"] == "confirmed");
+
+    let trace = whole_trace(&collector, &trace_id, &[&ALWAYS[..], &TIMER].concat()).await?;
+    let is_recovered = |span: &pangaea_tests::Span| span.attributes.contains_key("pangaea.recovered");
+    ensure!(trace.named(TIMER[0]).any(is_recovered), "no timer was told again");
+    for wait in trace.named(TIMER[0]) {
+        let waited = Duration::from_nanos(wait.end_unix_nano - wait.start_unix_nano);
+        // It is set and fires in whole milliseconds.
+        ensure!(waited > Duration::from_millis(190) && waited < EXPORTED_MAX, "{waited:?}: {wait:?}");
+        let set_by: Vec<_> = trace.0.iter().filter(|span| span.span_id == wait.parent_id).collect();
+        ensure!(set_by.iter().all(|span| span.name.starts_with("handle ")), "{set_by:?}");
+        let mut led_to = trace.named(TIMER[1]).filter(|span| span.parent_id == wait.span_id);
+        ensure!(led_to.next().is_some(), "{wait:?} led to nothing");
+    }
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_sampled_is_not_exported_and_failures_are() -> Result<()> {
     let collector = Collector::start().await?;
     let builder = traced(Placement::TogetherMemory, &collector).set("TELEMETRY__TRACE_SAMPLE_RATIO", "0.0");
@@ -152,10 +193,14 @@ async fn what_is_not_sampled_is_not_exported_and_failures_are() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_costs_nothing_but_its_spans() -> Result<()> {
+async fn a_collector_that_is_away_costs_nothing_but_what_it_would_get() -> Result<()> {
     let nobody = format!("http://127.0.0.1:{}", pangaea_testkit::free_port());
-    let shop =
-        Shop::open_with(Store::builder(Placement::TogetherMemory).set("TELEMETRY__OTLP_ENDPOINT", &nobody)).await?;
+    let builder = Store::builder(Placement::TogetherMemory)
+        .set("TELEMETRY__OTLP_ENDPOINT", &nobody)
+        .set("TELEMETRY__OTLP_LOGS", "true")
+        .set("TELEMETRY__OTLP_METRICS", "true")
+        .set("TELEMETRY__OTLP_METRICS_INTERVAL_S", "1");
+    let shop = Shop::open_with(builder).await?;
     let sku = shop.new_sku(10, 250).await?;
     let (order, _) = place(&shop, &sku, "tok_ok").await?;
     ensure!(settled(&shop.staff, &order, SETTLED_MAX).await?["state"] == "confirmed");

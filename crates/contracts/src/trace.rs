@@ -50,6 +50,8 @@ pub fn handling_traceparent(parent: &str, module: &str, input_id: &str) -> Optio
 pub const HANDLE: &str = "handle";
 /// The kind of the span of an effect with all its tries.
 pub const EFFECT: &str = "effect";
+/// The kind of the span of a timer's wait: of what the timer's handling follows from.
+pub const TIMER: &str = "timer";
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use metrics::Histogram;
 use opentelemetry::trace::{SpanKind, Status};
-use pangaea_contracts::trace::{HANDLE, derived_span_id};
+use pangaea_contracts::moment_of_id;
+use pangaea_contracts::trace::{HANDLE, TIMER, derived_span_id};
 use pangaea_kernel::{Definition, HandlingEnd, Input, InputKind, Observer, Work};
 
 use crate::telemetry::spans::{Span, Spans, now};
@@ -41,6 +42,8 @@ struct Waiting {
 struct Ended {
     input_id: String,
     cause: TraceContext,
+    /// The wait that `handle` ended, if a timer's.
+    timer: Option<Span>,
     handle: Span,
     started: SystemTime,
     ended: SystemTime,
@@ -99,7 +102,7 @@ impl Handlings {
     }
 
     fn export(&self, handling: Ended, commit: (SystemTime, SystemTime)) {
-        let Ended { input_id, cause, handle, started, ended, status } = handling;
+        let Ended { input_id, cause, timer, handle, started, ended, status } = handling;
         let waiting = self.waits.lock();
         if let Some(queued_at) = waiting.queued_at.get(&input_id) {
             let queue = Span::below(&cause, format!("queue {}", self.module), *queued_at);
@@ -110,6 +113,9 @@ impl Handlings {
             self.spans.end_at(backoff, *to, Status::Unset);
         }
         drop(waiting);
+        if let Some(timer) = timer {
+            self.spans.end_at(timer, started, Status::Unset);
+        }
         let committed = Span::below(handle.context(), format!("commit {}", self.module), commit.0);
         self.spans.end_at(handle, ended, status);
         self.spans.end_at(committed, commit.1, Status::Unset);
@@ -128,6 +134,17 @@ pub(crate) fn handle_span(module: &'static str, input: &Input, cause: &TraceCont
         .with("pangaea.key", input.key.clone())
         .with("messaging.message.id", input.id.clone())
         .with("messaging.message.conversation_id", input.correlation_id.clone())
+}
+
+/// The wait of a timer that has fired, from when it was set: below the handling that set it, which `cause` names. Its id is
+/// in no journal; a handling that is told again names the same one.
+pub(crate) fn timer_span(module: &'static str, input: &Input, cause: &TraceContext) -> Option<Span> {
+    // A timer's id begins with the moment at which it was derived.
+    let set_at = moment_of_id(&input.id)?.as_millis().max(0) as u64;
+    let set_at = UNIX_EPOCH + Duration::from_millis(set_at);
+    let span =
+        Span::known(cause, derived_span_id(TIMER, module, &input.id), format!("timer {}", input.subject), set_at);
+    Some(span.with("pangaea.module", module).with("pangaea.key", input.key.clone()))
 }
 
 impl Observer for Handlings {
@@ -154,6 +171,10 @@ impl Observer for Handlings {
                 self.spans.fail(span.with("pangaea.module", self.module), reason.to_owned());
             }
         } else if let Some(cause) = self.spans.sampled(traceparent) {
+            let is_timer = input.kind == InputKind::Timer;
+            let timer = is_timer.then(|| timer_span(self.module, input, &cause)).flatten();
+            // Exported together with it, so that the handling's parent is never missing.
+            let cause = timer.as_ref().map_or(cause, |timer| timer.context().clone());
             let mut handle = handle_span(self.module, input, &cause, started);
             let mut failed = Status::Unset;
             if let Some(status) = status {
@@ -161,7 +182,7 @@ impl Observer for Handlings {
                 failed = if status >= 500 { Status::error(format!("status {status}")) } else { Status::Unset };
             }
             let input_id = input.id.clone();
-            self.ended.push(Ended { input_id, cause, handle, started, ended: now(), status: failed });
+            self.ended.push(Ended { input_id, cause, timer, handle, started, ended: now(), status: failed });
         }
     }
 

@@ -9,7 +9,7 @@ use pangaea_contracts::{Kind, Subject};
 use pangaea_journal::{Admitted, Database, Head, InboxRow, JournalError};
 use pangaea_kernel::{Input, InputKind};
 
-use crate::handling::handle_span;
+use crate::handling::{handle_span, timer_span};
 use crate::telemetry::spans::{Span, Spans};
 
 /// As many as may wait for the exporter; of a busier store the oldest are left out.
@@ -47,10 +47,15 @@ fn export_one(spans: &Spans, module: &'static str, row: InboxRow) {
     let at = UNIX_EPOCH + Duration::from_millis(row.admitted_at.as_millis().max(0) as u64);
     let told = |span: Span| spans.end_at(span.with("pangaea.recovered", true), at, Status::Unset);
     let is_command = row.fingerprint.is_some();
-    let is_result = Subject::parse(&row.subject).is_ok_and(|subject| subject.kind == Kind::Effect);
+    let kind = Subject::parse(&row.subject).ok().map(|subject| subject.kind);
     let input = input_of(row);
+    let timer = (kind == Some(Kind::Timer)).then(|| timer_span(module, &input, &cause)).flatten();
+    let cause = timer.as_ref().map_or(cause, |timer| timer.context().clone());
     told(handle_span(module, &input, &cause, at));
-    if is_result {
+    if let Some(timer) = timer {
+        told(timer);
+    }
+    if kind == Some(Kind::Effect) {
         let asked = cause.child_with(SpanId::from_bytes(derived_span_id(HANDLE, module, &input.causation_id)));
         told(Span::new(asked.child_with(cause.span_id()), format!("effect {}", input.subject), at));
     }

@@ -209,6 +209,10 @@ fn bounds_hold_at_their_edges() {
         ("effects.breaker_failures", "1000", "1001"),
         ("telemetry.log_filter", "warn,pangaea_runtime=debug", "inof"),
         ("telemetry.otlp_endpoint", "http://collector:4318", "collector:4318"),
+        ("telemetry.otlp_metrics_interval_s", "3600", "0"),
+        ("telemetry.otlp_metrics_interval_s", "1", "3601"),
+        ("telemetry.otlp_logs", "false", "true"),
+        ("telemetry.otlp_metrics", "false", "true"),
         ("telemetry.trace_sample_ratio", "0.1", "1.1"),
         ("runtime.modules", "*", "*,order"),
         ("runtime.modules", "order,user", "order,order"),
@@ -231,6 +235,12 @@ fn keys_that_do_not_go_together_are_refused() {
     assert_eq!(keys, ["bus.kind", "database.url"], "{faults}");
     let replicated = [("runtime.replicas", "2"), ("bus.kind", "nats"), ("database.url", "postgres://db/store")];
     assert_eq!(Config::load(&with_set(&replicated)).unwrap().config.runtime.replicas, 2);
+    for key in ["telemetry.otlp_logs", "telemetry.otlp_metrics"] {
+        let error = error_of(&with_set(&[(key, "true")]));
+        assert!(error.contains(key) && error.contains("set telemetry.otlp_endpoint"), "{error}");
+        let collected = [(key, "true"), ("telemetry.otlp_endpoint", "http://127.0.0.1:4318")];
+        assert!(Config::load(&with_set(&collected)).is_ok(), "{key}");
+    }
     for (http, operations) in [("127.0.0.1:8080", "127.0.0.1:8080"), ("0.0.0.0:9000", "127.0.0.1:9000")] {
         let error = error_of(&with_set(&[("http.listen", http), ("operations.listen", operations)]));
         assert!(error.contains("operations.listen") && error.contains("takes the port of http.listen"), "{error}");

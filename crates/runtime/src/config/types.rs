@@ -156,11 +156,18 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// A level, or levels by target, as `tracing_subscriber::EnvFilter` reads them; at most 4,096 bytes.
     pub log_filter: String,
-    /// Where traces are sent over OTLP/HTTP, e.g. `http://127.0.0.1:4318`; empty means nowhere.
+    /// Where traces, and logs and metrics if wanted, are sent over OTLP/HTTP, e.g. `http://127.0.0.1:4318`; empty means
+    /// nowhere.
     pub otlp_endpoint: String,
     /// Headers of every export, e.g. for a collector that wants a token.
     #[serde(default)]
     pub otlp_headers: BTreeMap<String, String>,
+    /// Whether logs go to `otlp_endpoint`, too.
+    pub otlp_logs: bool,
+    /// Whether what `/metrics` shows goes to `otlp_endpoint`, too.
+    pub otlp_metrics: bool,
+    /// The time between two exports of the metrics: 1 to 3,600 s.
+    pub otlp_metrics_interval_s: u64,
     /// The share of the traces that begin here which is sampled: 0 to 1. Failures are exported whether sampled or not.
     pub trace_sample_ratio: f64,
     /// What traces call this process; empty means after the modules that it hosts.

@@ -187,6 +187,16 @@ impl Faults<'_> {
                           the mesh's, or a collector's beside this process";
             self.add("telemetry.otlp_endpoint", detail);
         }
+        for (key, is_on) in
+            [("telemetry.otlp_logs", telemetry.otlp_logs), ("telemetry.otlp_metrics", telemetry.otlp_metrics)]
+        {
+            if is_on && endpoint.is_empty() {
+                self.add(key, "needs a collector: set telemetry.otlp_endpoint, e.g. to \"http://127.0.0.1:4318\"");
+            }
+        }
+        if !(1..=3_600).contains(&telemetry.otlp_metrics_interval_s) {
+            self.add("telemetry.otlp_metrics_interval_s", "write a number between 1 and 3600");
+        }
         if !(0.0..=1.0).contains(&telemetry.trace_sample_ratio) {
             self.add("telemetry.trace_sample_ratio", "write a share between 0.0 and 1.0");
         }

@@ -56,6 +56,13 @@ impl Health {
         self.snapshot().0
     }
 
+    /// Sets the gauges of what is looked at only when somebody asks.
+    async fn observe(&self) {
+        for module in self.modules().unwrap_or_default() {
+            module.observe().await;
+        }
+    }
+
     fn write(&self, change: impl FnOnce(&mut Parts)) {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
     }
@@ -67,7 +74,7 @@ impl Health {
 }
 
 /// Serves `/healthz`, `/readyz`, `/metrics`, `/log-filter` and `/dead-letters` until `stop`, on a listener that the mesh does
-/// not expose.
+/// not expose. What `/metrics` shows is exported as well, where that is configured.
 pub(crate) fn serve_operations(
     listener: TcpListener,
     health: Health,
@@ -75,6 +82,7 @@ pub(crate) fn serve_operations(
     http: &HttpConfig,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
+    tokio::spawn(export_metrics(health.clone(), telemetry.clone(), stop.clone()));
     let letters = super::letters::routes().with_state(health.clone());
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -112,10 +120,15 @@ async fn ready(State(operations): State<Operations>) -> Response {
 }
 
 async fn metrics_text(State(operations): State<Operations>) -> Response {
-    if let (Some(modules), _, _) = operations.health.snapshot() {
-        for module in modules {
-            module.observe().await;
-        }
-    }
+    operations.health.observe().await;
     ([("content-type", "text/plain; version=0.0.4")], operations.telemetry.render_metrics()).into_response()
+}
+
+/// Exports what a scrape would see, on schedule, until `stop`; nothing where nobody wants it.
+async fn export_metrics(health: Health, telemetry: Telemetry, stop: CancellationToken) {
+    let Some(interval) = telemetry.metrics_interval() else { return };
+    while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+        health.observe().await;
+        telemetry.export_metrics();
+    }
 }

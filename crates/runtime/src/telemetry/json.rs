@@ -3,16 +3,16 @@
 //! The stock JSON format nests the spans' fields in a list; here they stand at the top, so that `trace_id` is found in one
 //! place whether a line was written in the span or three spans below.
 
-use std::error::Error;
 use std::fmt;
 
 use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use super::fields::Fields;
 
 pub(super) struct JsonLines;
 
@@ -20,9 +20,6 @@ pub(super) struct JsonLines;
 pub(super) fn fields() -> JsonFields {
     JsonFields::new()
 }
-
-/// Fields by name. A later one does not replace an earlier one, so the event is read first and then spans outwards.
-struct Fields(Map<String, Value>);
 
 // === impl JsonLines ===
 
@@ -39,7 +36,7 @@ where
         let metadata = event.metadata();
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        let mut fields = Fields(Map::new());
+        let mut fields = Fields::default();
         fields.add("timestamp", Value::from(timestamp));
         fields.add("level", Value::from(metadata.level().as_str()));
         fields.add("target", Value::from(metadata.target()));
@@ -53,50 +50,6 @@ where
             }
         }
         writeln!(writer, "{}", Value::Object(fields.0))
-    }
-}
-
-// === impl Fields ===
-
-impl Fields {
-    fn add(&mut self, name: &str, value: Value) {
-        self.0.entry(name).or_insert(value);
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field.name(), Value::from(format!("{value:?}")));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field.name(), Value::from(value));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field.name(), Value::from(value));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field.name(), Value::from(value));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field.name(), Value::from(value));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field.name(), Value::from(value));
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut cause = value.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        self.add(field.name(), Value::from(text));
     }
 }
 

@@ -1,5 +1,8 @@
-//! Logs to standard error, metrics for Prometheus, and the trace context that ties them to requests.
+//! Logs to standard error, metrics for Prometheus, both to a collector if wanted, and the trace context that ties them to
+//! requests.
 
+mod exposition;
+mod fields;
 mod filter;
 mod json;
 mod levels;
@@ -13,16 +16,18 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::config::{Config, LogFormat};
+use otlp::MetricsExport;
 use spans::Spans;
 
 pub use filter::check_filter;
 pub(crate) use levels::{LevelError, Levels};
 
-/// How long the end of a process waits for its last spans to be exported.
+/// How long the end of a process waits for its last spans, logs and metrics to be exported.
 const LAST_EXPORT_WAIT: Duration = Duration::from_secs(3);
 
 /// The handle on what [`init`] installed. Cheap to clone.
@@ -31,6 +36,9 @@ pub struct Telemetry {
     metrics: Option<PrometheusHandle>,
     spans: Spans,
     levels: Levels,
+    /// None where they are not exported.
+    logs_export: Option<SdkLoggerProvider>,
+    metrics_export: Option<MetricsExport>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +51,7 @@ pub enum TelemetryError {
         "metrics are already set up in this process, or cannot be: {0}; telemetry::init is called once, at the start of main"
     )]
     Metrics(#[from] BuildError),
-    #[error("the thread that keeps the metrics small could not be started: {0}")]
+    #[error("a thread for the metrics could not be started: {0}")]
     Thread(std::io::Error),
     #[error("telemetry.otlp_endpoint: {0}")]
     Otlp(#[from] ExporterBuildError),
@@ -71,9 +79,13 @@ pub fn init(config: &Config) -> Result<Telemetry, TelemetryError> {
         (true, false) => layer.with_ansi(false).boxed(),
         (false, _) => layer.with_ansi(false).fmt_fields(json::fields()).event_format(json::JsonLines).boxed(),
     };
-    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
+    let (exported, logs_export) = otlp::logs(config)?.unzip();
+    // One filter around both, so that both ways have the same lines, whatever the filter is changed to.
+    let subscriber = tracing_subscriber::registry().with(layer.and_then(exported).with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::LogsInstalled)?;
-    Ok(Telemetry { metrics: Some(metrics::install()?), spans: otlp::spans(config)?, levels })
+    let metrics = metrics::install()?;
+    let metrics_export = otlp::metrics(config, &metrics)?;
+    Ok(Telemetry { metrics: Some(metrics), spans: otlp::spans(config)?, levels, logs_export, metrics_export })
 }
 
 // === impl Telemetry ===
@@ -89,6 +101,18 @@ impl Telemetry {
         self.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
 
+    /// How often [`Telemetry::export_metrics`] is wanted; never where metrics are not exported.
+    pub(crate) fn metrics_interval(&self) -> Option<Duration> {
+        self.metrics_export.as_ref().map(MetricsExport::interval)
+    }
+
+    /// Has every metric exported as it stands now, and does not wait for it.
+    pub(crate) fn export_metrics(&self) {
+        if let Some(export) = &self.metrics_export {
+            export.export();
+        }
+    }
+
     /// Where finished spans go.
     pub fn spans(&self) -> &Spans {
         &self.spans
@@ -99,9 +123,23 @@ impl Telemetry {
         &self.levels
     }
 
-    /// Sends the last spans; a collector that is away is not waited for longer than a moment.
+    /// Sends the last spans, logs and metrics; a collector that is away is not waited for longer than a moment.
     pub async fn shut_down(self) {
-        // It blocks until the exporting thread has answered.
-        let _ = tokio::task::spawn_blocking(move || self.spans.shut_down(LAST_EXPORT_WAIT)).await;
+        // It blocks until the exporting threads have answered.
+        let _ = tokio::task::spawn_blocking(move || self.export_the_last()).await;
+    }
+
+    fn export_the_last(&self) {
+        // At once, so that together they take no longer than one.
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.spans.shut_down(LAST_EXPORT_WAIT));
+            if let Some(export) = &self.metrics_export {
+                scope.spawn(|| export.shut_down(LAST_EXPORT_WAIT));
+            }
+            if let Some(Err(error)) = self.logs_export.as_ref().map(|logs| logs.shutdown_with_timeout(LAST_EXPORT_WAIT))
+            {
+                tracing::warn!(%error, "the last logs were not exported");
+            }
+        });
     }
 }
