@@ -43,7 +43,7 @@ impl Connection {
     pub(crate) async fn fetch(&mut self, statement: &Statement) -> Result<Vec<Row>, JournalError> {
         match self {
             Self::Sqlite(connection) => {
-                let arguments = sqlite_arguments(&statement.values)?;
+                let arguments = sqlite_arguments(statement.values.clone())?;
                 let query = sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments);
                 sqlite_rows(&query.fetch_all(connection).await?)
             }
@@ -60,20 +60,21 @@ impl Connection {
     ///
     /// On SQLite all of them travel to the driver's thread in a single call, because the hop to that thread costs more
     /// than the statements; on PostgreSQL each is a round trip.
-    pub(crate) async fn execute_all(&mut self, statements: &[Statement]) -> Result<(), JournalError> {
+    pub(crate) async fn execute_all(&mut self, statements: Vec<Statement>) -> Result<(), JournalError> {
         match self {
             Self::Sqlite(connection) => {
                 let (mut sql, mut values) = (String::new(), Vec::new());
                 for statement in statements {
                     sql.push_str(&statement.sql);
                     sql.push_str(";\n");
-                    values.extend(statement.values.iter().cloned());
+                    // Moved all the way: a batch is thousands of texts.
+                    values.extend(statement.values);
                 }
-                let query = sqlx::query_with(AssertSqlSafe(sql), sqlite_arguments(&values)?).persistent(false);
+                let query = sqlx::query_with(AssertSqlSafe(sql), sqlite_arguments(values)?).persistent(false);
                 query.execute(connection).await?;
             }
             Self::Postgres(session) => {
-                for statement in statements {
+                for statement in &statements {
                     let arguments = postgres_arguments(&statement.values)?;
                     let query = sqlx::query_with(AssertSqlSafe(statement.postgres_sql()), arguments);
                     let query = query.persistent(worth_keeping(statement));
@@ -99,7 +100,7 @@ impl Pool {
     pub(crate) async fn fetch(&self, statement: &Statement) -> Result<Vec<Row>, JournalError> {
         match self {
             Self::Sqlite(pool) => {
-                let arguments = sqlite_arguments(&statement.values)?;
+                let arguments = sqlite_arguments(statement.values.clone())?;
                 sqlite_rows(&sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments).fetch_all(pool).await?)
             }
             Self::Postgres(pool) => {
@@ -132,12 +133,15 @@ fn worth_keeping(statement: &Statement) -> bool {
     statement.values.len() <= VALUES_KEPT_MAX
 }
 
-fn sqlite_arguments(values: &[Value]) -> Result<SqliteArguments, JournalError> {
+fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, JournalError> {
     let mut arguments = SqliteArguments::default();
     for value in values {
         match value {
-            Value::Int(number) => arguments.add(*number),
-            Value::Text(text) => arguments.add(storable(text)?.clone()),
+            Value::Int(number) => arguments.add(number),
+            Value::Text(text) => {
+                storable(&text)?;
+                arguments.add(text)
+            }
         }
         .map_err(|error| JournalError::Statement(error.to_string()))?;
     }

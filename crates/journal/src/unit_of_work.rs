@@ -68,7 +68,7 @@ impl Writer {
             self.map.changed_outside();
         }
         let connection = self.connection()?;
-        let written = if flushed.is_empty() { Ok(()) } else { connection.execute_all(&flushed).await };
+        let written = if flushed.is_empty() { Ok(()) } else { connection.execute_all(flushed).await };
         let rows = match written {
             Ok(()) => connection.fetch(&statement).await,
             Err(error) => Err(error),

@@ -95,7 +95,7 @@ impl Writer {
         let forget =
             Statement::new("DELETE FROM attempt WHERE EXISTS (SELECT 1 FROM head WHERE epoch = ?)").bind(epoch);
         let note = Statement::new("UPDATE head SET clean_stop = 1 WHERE epoch = ?").bind(epoch);
-        let written = self.connection()?.execute_all(&[forget, note]).await;
+        let written = self.connection()?.execute_all(vec![forget, note]).await;
         if self.database.kind() == Kind::Postgres && written.is_ok() {
             // The server notices a closed connection a little later; the next leader need not wait for that.
             self.connection()?.raw("SELECT pg_advisory_unlock_all()").await?;
@@ -131,12 +131,12 @@ async fn begin_epoch(connection: &mut Connection, kind: Kind, writable_from: &st
             "INSERT INTO head (id, epoch, log_id, inbox_end, outbox_end, last_time, clean_stop, writable_from) \
              VALUES (1, 0, ?, 0, 0, 0, 1, ?)",
         );
-        connection.execute_all(&[insert.bind(log_id).bind(writable_from)]).await?;
+        connection.execute_all(vec![insert.bind(log_id).bind(writable_from)]).await?;
     }
     let rows = connection.raw(SELECT_HEAD).await?;
     let mut head = Head::from_row(head_of(&rows)?)?;
     head.epoch += 1;
-    connection.execute_all(&[Statement::new("UPDATE head SET epoch = ?, clean_stop = 0").bind(head.epoch)]).await?;
+    connection.execute_all(vec![Statement::new("UPDATE head SET epoch = ?, clean_stop = 0").bind(head.epoch)]).await?;
     Ok(head)
 }
 
@@ -221,9 +221,9 @@ impl Writer {
         let committed = if in_one_call {
             statements.extend(head);
             statements.push(Statement::new("COMMIT"));
-            connection.execute_all(&statements).await
+            connection.execute_all(statements).await
         } else {
-            connection.execute_all(&statements).await?;
+            connection.execute_all(statements).await?;
             if let Some(head) = head
                 && connection.fetch(&head).await?.is_empty()
                 && head::is_guarded()

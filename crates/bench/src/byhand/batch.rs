@@ -35,7 +35,10 @@ pub(super) enum Value {
 
 /// Where a module's transactions go.
 pub(super) enum Target {
+    /// All of a transaction's writes in one call, as the store does.
     Sqlite(Box<SqliteConnection>),
+    /// A call for each statement.
+    OneByOne(Box<SqliteConnection>),
     /// The module's name, and all that it has done, in the order in which the modules did it.
     Script(&'static str, Script),
 }
@@ -58,8 +61,7 @@ pub(super) struct Database {
 /// The statements of one transaction, in order.
 #[derive(Default)]
 pub(super) struct Batch {
-    sql: String,
-    values: Vec<Value>,
+    statements: Vec<(String, Vec<Value>)>,
     rows: u64,
     outbox: Vec<Vec<Value>>,
     inbox: Vec<Vec<Value>>,
@@ -118,6 +120,14 @@ impl Database {
         Self { target, inbox_end: 0, outbox_end: 0, ids: 0, rows, letter }
     }
 
+    /// From now on a call for each statement.
+    pub(super) fn one_by_one(mut self) -> Self {
+        if let Target::Sqlite(connection) = self.target {
+            self.target = Target::OneByOne(connection);
+        }
+        self
+    }
+
     pub(super) fn id(&mut self, prefix: &str) -> String {
         self.ids += 1;
         format!("{prefix}_{}{:025}", self.letter, self.ids)
@@ -127,7 +137,7 @@ impl Database {
     /// When the database is not writable.
     pub(super) async fn begin(&mut self) -> Result<()> {
         match &mut self.target {
-            Target::Sqlite(connection) => {
+            Target::Sqlite(connection) | Target::OneByOne(connection) => {
                 let sql = format!("BEGIN IMMEDIATE; {SELECT_HEAD}");
                 sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection.as_mut()).await?;
             }
@@ -149,7 +159,7 @@ impl Database {
         }
         let sql = format!("{select} IN ({})", vec!["?"; keys.len()].join(", "));
         match &mut self.target {
-            Target::Sqlite(connection) => {
+            Target::Sqlite(connection) | Target::OneByOne(connection) => {
                 let mut arguments = SqliteArguments::default();
                 for key in &keys {
                     arguments.add(key).map_err(anyhow::Error::from_boxed)?;
@@ -177,24 +187,22 @@ impl Database {
         batch.insert(OUTBOX, outbox, "");
         batch.insert(INBOX, inbox, "");
         batch.insert(CURSOR, cursors, CURSOR_TAIL);
-        batch.sql.push_str("UPDATE head SET inbox_end = ?, outbox_end = ?, last_time = ? WHERE epoch = ?;\nCOMMIT");
-        batch.values.extend([self.inbox_end.into(), self.outbox_end.into(), now.into(), Value::Number(1)]);
+        let head = "UPDATE head SET inbox_end = ?, outbox_end = ?, last_time = ? WHERE epoch = ?".to_owned();
+        batch
+            .statements
+            .push((head, vec![self.inbox_end.into(), self.outbox_end.into(), now.into(), Value::Number(1)]));
+        batch.statements.push(("COMMIT".to_owned(), Vec::new()));
+        let statements = batch.statements;
         match &mut self.target {
-            Target::Sqlite(connection) => {
-                let mut arguments = SqliteArguments::default();
-                for value in batch.values {
-                    let added = match value {
-                        Value::Number(number) | Value::Position(number) => arguments.add(number),
-                        Value::Text(text) => arguments.add(text),
-                        Value::Null => arguments.add(None::<i64>),
-                    };
-                    added.map_err(anyhow::Error::from_boxed)?;
+            Target::Sqlite(connection) => execute(connection, &in_one(statements)).await?,
+            Target::OneByOne(connection) => {
+                for statement in &statements {
+                    execute(connection, statement).await?;
                 }
-                let query = sqlx::query_with(AssertSqlSafe(batch.sql), arguments).persistent(false);
-                query.execute(connection.as_mut()).await?;
             }
             Target::Script(_, script) => {
-                let text = format!("{};\n", script::literal(&batch.sql, &batch.values));
+                let (sql, values) = in_one(statements);
+                let text = format!("{};\n", script::literal(&sql, &values));
                 script.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             }
         }
@@ -264,6 +272,27 @@ impl Database {
     }
 }
 
+/// All statements as one text.
+fn in_one(statements: Vec<(String, Vec<Value>)>) -> (String, Vec<Value>) {
+    let texts: Vec<&str> = statements.iter().map(|(sql, _)| sql.as_str()).collect();
+    let sql = texts.join(";\n");
+    (sql, statements.into_iter().flat_map(|(_, values)| values).collect())
+}
+
+async fn execute(connection: &mut SqliteConnection, (sql, values): &(String, Vec<Value>)) -> Result<()> {
+    let mut arguments = SqliteArguments::default();
+    for value in values {
+        let added = match value {
+            Value::Number(number) | Value::Position(number) => arguments.add(number),
+            Value::Text(text) => arguments.add(text.as_str()),
+            Value::Null => arguments.add(None::<i64>),
+        };
+        added.map_err(anyhow::Error::from_boxed)?;
+    }
+    sqlx::query_with(AssertSqlSafe(sql.clone()), arguments).persistent(false).execute(connection).await?;
+    Ok(())
+}
+
 // === impl Batch ===
 
 impl Batch {
@@ -272,16 +301,16 @@ impl Batch {
         let Some(first) = rows.first() else { return };
         self.rows += rows.len() as u64;
         let marks = format!("({})", vec!["?"; first.len()].join(", "));
-        self.sql.push_str(&format!("{insert} VALUES {}{tail};\n", vec![marks.as_str(); rows.len()].join(", ")));
-        self.values.extend(rows.into_iter().flatten());
+        let sql = format!("{insert} VALUES {}{tail}", vec![marks.as_str(); rows.len()].join(", "));
+        self.statements.push((sql, rows.into_iter().flatten().collect()));
     }
 
     pub(super) fn timers(&mut self, subject: &str, set: Vec<Vec<Value>>, ended: Vec<String>) {
         if !ended.is_empty() {
             self.rows += ended.len() as u64;
             let rows = vec!["(?, ?)"; ended.len()].join(", ");
-            self.sql.push_str(&format!("DELETE FROM timer WHERE (key, subject) IN (VALUES {rows});\n"));
-            self.values.extend(ended.into_iter().flat_map(|key| [key.into(), subject.into()]));
+            let sql = format!("DELETE FROM timer WHERE (key, subject) IN (VALUES {rows})");
+            self.statements.push((sql, ended.into_iter().flat_map(|key| [key.into(), subject.into()]).collect()));
         }
         self.insert(TIMER, set, TIMER_TAIL);
     }
@@ -292,8 +321,8 @@ impl Batch {
         }
         self.rows += keys.len() as u64;
         let marks = vec!["?"; keys.len()].join(", ");
-        self.sql.push_str(&format!("DELETE FROM {table} WHERE {key} IN ({marks});\n"));
-        self.values.extend(keys.into_iter().map(Value::from));
+        let sql = format!("DELETE FROM {table} WHERE {key} IN ({marks})");
+        self.statements.push((sql, keys.into_iter().map(Value::from).collect()));
     }
 }
 

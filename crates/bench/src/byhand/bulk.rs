@@ -1,4 +1,5 @@
-//! What SQLite gives for a batch as a unit of work, with nothing of a saga in it.
+//! What SQLite gives for a batch as a unit of work, with nothing of a saga in it: a call of the driver for each of eight
+//! statements.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub(crate) async fn rate(folder: &Path) -> Result<Bulk> {
     for number in 0..DATABASES {
         let folder = folder.join(format!("bulk-{number}"));
         std::fs::create_dir_all(&folder)?;
-        databases.push(Database::create(&folder, "bulk", TABLES, rows.clone()).await?);
+        databases.push(Database::create(&folder, "bulk", TABLES, rows.clone()).await?.one_by_one());
     }
     let begun = Instant::now();
     let tasks: Vec<_> = databases.into_iter().map(|database| tokio::spawn(fill(database))).collect();
