@@ -164,6 +164,13 @@ async fn bus(url: &str) -> Result<Path> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let log = Log::new();
+    bus.attach(log.clone()).await?;
+    let client = async_nats::connect(url).await?;
+    let (jetstream, stream) = (jetstream::new(client), format!("{namespace}_order").to_uppercase());
+    // The bus makes it by itself, a moment after it knows the log.
+    while jetstream.get_stream(&stream).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let mut relay = bus.relay(log.clone()).context("NATS needs a relay")?;
     log.commit_all();
     let start = Instant::now();
@@ -178,9 +185,8 @@ async fn bus(url: &str) -> Result<Path> {
     }
     let read_s = start.elapsed().as_secs_f64();
     drop(reader);
-    let client = async_nats::connect(url).await?;
-    jetstream::new(client).delete_stream(format!("{namespace}_order").to_uppercase()).await?;
     bus.close().await;
+    jetstream.delete_stream(&stream).await?;
     Ok(Path { append_s, read_s })
 }
 

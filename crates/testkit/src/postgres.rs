@@ -58,12 +58,18 @@ impl Postgres {
         Ok(Self { process, port, data })
     }
 
-    /// Another program of the same installation, such as `pgbench`, to be run in `folder`.
+    /// Another program of the same installation, or of another one where that is left out, such as `pgbench`, to be run in
+    /// `folder`.
     ///
     /// # Errors
-    /// When this machine has no PostgreSQL.
+    /// When this machine has no PostgreSQL with such a program.
     pub fn program(name: &str, folder: &Path) -> Result<Process> {
-        Ok(Programs::find()?.process(name, folder))
+        let mut programs = Programs::find()?;
+        if !programs.bin.join(name).is_file() {
+            let elsewhere = versions().into_iter().find(|bin| bin.join(name).is_file());
+            programs.bin = elsewhere.with_context(|| format!("PostgreSQL is here without {name}: install it too"))?;
+        }
+        Ok(programs.process(name, folder))
     }
 
     pub fn address(&self) -> SocketAddr {
