@@ -90,7 +90,11 @@ impl fmt::Display for Sheet {
             f,
             "- machine: {cores} cores, {cpu}, {memory_mib} MiB, Linux {kernel}; load before (1 min) {load_average:.2}"
         )?;
-        writeln!(f, "- file system: {filesystem}; {syncs_per_s:.0} durable 4 KiB appends a second, one at a time")?;
+        writeln!(
+            f,
+            "- file system: {filesystem}; {} durable 4 KiB appends a second, one at a time",
+            shown(*syncs_per_s)
+        )?;
         for (name, value) in &self.settings {
             writeln!(f, "- {name}: {value}")?;
         }

@@ -40,9 +40,8 @@ pub(crate) async fn run(args: SizeArgs) -> Result<Sheet> {
     orders::catalogue(&shop).await?;
     orders::at_full_load(&shop, 0, WARM_UP_ORDERS, WORKERS).await?;
     let mut held = WARM_UP_ORDERS;
-    let small = cost_ms(&shop, &mut held, args.small, &args).await?;
-    place.verify().await?;
-    let large = cost_ms(&shop, &mut held, args.large, &args).await?;
+    let small = cost_ms(&place, &shop, &mut held, args.small, &args).await?;
+    let large = cost_ms(&place, &shop, &mut held, args.large, &args).await?;
     sheet.settings(settings::of_sqlite(place.folder(), true).await?);
     sheet.setting("orders", format!("all placed through the API; {} a run, {WORKERS} workers", args.orders));
     sheet.figure(format!("an order's cost, {} in the store", args.small), "ms", &small);
@@ -54,7 +53,7 @@ pub(crate) async fn run(args: SizeArgs) -> Result<Sheet> {
 }
 
 /// Fills the store up to `orders`, then measures each run: milliseconds of the whole machine for a confirmed order.
-async fn cost_ms(shop: &Shop, held: &mut u64, orders: u64, args: &SizeArgs) -> Result<Vec<f64>> {
+async fn cost_ms(place: &Place, shop: &Shop, held: &mut u64, orders: u64, args: &SizeArgs) -> Result<Vec<f64>> {
     while *held < orders {
         let more = FILL.min(orders - *held);
         orders::at_full_load(shop, *held, more, WORKERS).await?;
@@ -65,6 +64,7 @@ async fn cost_ms(shop: &Shop, held: &mut u64, orders: u64, args: &SizeArgs) -> R
         let report = orders::at_full_load(shop, *held, args.orders, WORKERS).await?;
         *held += args.orders;
         runs.push(1_000.0 / report.confirmed_per_s);
+        place.verify().await?;
     }
     Ok(runs)
 }

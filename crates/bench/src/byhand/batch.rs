@@ -46,14 +46,21 @@ pub(super) enum Target {
 /// A text for pgbench, in the making.
 pub(super) type Script = Arc<Mutex<String>>;
 
+/// What all databases of a program have written and deleted.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) rows: AtomicU64,
+    /// Of those rows, bound to a statement.
+    pub(crate) values: AtomicU64,
+}
+
 /// A target, and where its two logs end.
 pub(super) struct Database {
     target: Target,
     inbox_end: i64,
     outbox_end: i64,
     ids: u64,
-    /// Written by all databases.
-    rows: Arc<AtomicU64>,
+    written: Arc<Written>,
     /// Of this module, in its ids.
     letter: char,
 }
@@ -97,7 +104,7 @@ impl From<i64> for Value {
 impl Database {
     /// # Errors
     /// When the file cannot be made.
-    pub(super) async fn create(folder: &Path, module: &str, tables: &str, rows: Arc<AtomicU64>) -> Result<Self> {
+    pub(super) async fn create(folder: &Path, module: &str, tables: &str, written: Arc<Written>) -> Result<Self> {
         // As the store's writing connection.
         let options = SqliteConnectOptions::new()
             .filename(folder.join(format!("{module}.db")))
@@ -112,12 +119,12 @@ impl Database {
         let head = format!("INSERT INTO head VALUES (1, 1, '{LOG_ID}', 0, 0, 0, 0, '{VERSION}')");
         let schema = format!("{JOURNAL};{tables};{head}");
         sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut connection).await.with_context(|| module.to_owned())?;
-        Ok(Self::new(Target::Sqlite(Box::new(connection)), module, rows))
+        Ok(Self::new(Target::Sqlite(Box::new(connection)), module, written))
     }
 
-    pub(super) fn new(target: Target, module: &str, rows: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(target: Target, module: &str, written: Arc<Written>) -> Self {
         let letter = module.chars().nth(1).unwrap_or('x');
-        Self { target, inbox_end: 0, outbox_end: 0, ids: 0, rows, letter }
+        Self { target, inbox_end: 0, outbox_end: 0, ids: 0, written, letter }
     }
 
     /// From now on a call for each statement.
@@ -193,6 +200,7 @@ impl Database {
             .push((head, vec![self.inbox_end.into(), self.outbox_end.into(), now.into(), Value::Number(1)]));
         batch.statements.push(("COMMIT".to_owned(), Vec::new()));
         let statements = batch.statements;
+        let values = statements.iter().map(|(_, values)| values.len() as u64).sum();
         match &mut self.target {
             Target::Sqlite(connection) => execute(connection, &in_one(statements)).await?,
             Target::OneByOne(connection) => {
@@ -206,7 +214,8 @@ impl Database {
                 script.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             }
         }
-        self.rows.fetch_add(batch.rows, Ordering::Relaxed);
+        self.written.rows.fetch_add(batch.rows, Ordering::Relaxed);
+        self.written.values.fetch_add(values, Ordering::Relaxed);
         Ok(())
     }
 

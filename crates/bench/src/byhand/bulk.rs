@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 use tokio::time::Instant;
 
-use super::batch::{Batch, Database, now_ms};
+use super::batch::{Batch, Database, Written, now_ms};
 use super::{Facts, Said};
 
 const DATABASES: usize = 4;
@@ -21,6 +21,7 @@ const TABLES: &str = "CREATE TABLE state (id TEXT PRIMARY KEY, version BIGINT NO
 pub(crate) struct Bulk {
     pub(crate) messages_per_s: f64,
     pub(crate) rows_per_s: f64,
+    pub(crate) values_per_s: f64,
 }
 
 /// Messages through four databases at once, 64 in a transaction: one read, one upsert, one insert, outbox, inbox,
@@ -29,11 +30,11 @@ pub(crate) struct Bulk {
 /// # Errors
 /// When a database cannot be made.
 pub(crate) async fn rate(folder: &Path) -> Result<Bulk> {
-    let (rows, mut databases) = (Arc::new(AtomicU64::new(0)), Vec::new());
+    let (written, mut databases) = (Arc::new(Written::default()), Vec::new());
     for number in 0..DATABASES {
         let folder = folder.join(format!("bulk-{number}"));
         std::fs::create_dir_all(&folder)?;
-        databases.push(Database::create(&folder, "bulk", TABLES, rows.clone()).await?.one_by_one());
+        databases.push(Database::create(&folder, "bulk", TABLES, written.clone()).await?.one_by_one());
     }
     let begun = Instant::now();
     let tasks: Vec<_> = databases.into_iter().map(|database| tokio::spawn(fill(database))).collect();
@@ -42,7 +43,8 @@ pub(crate) async fn rate(folder: &Path) -> Result<Bulk> {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let messages_per_s = (DATABASES * BATCHES * BATCH) as f64 / seconds;
-    Ok(Bulk { messages_per_s, rows_per_s: rows.load(Ordering::Relaxed) as f64 / seconds })
+    let per_s = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64 / seconds;
+    Ok(Bulk { messages_per_s, rows_per_s: per_s(&written.rows), values_per_s: per_s(&written.values) })
 }
 
 async fn fill(mut database: Database) -> Result<()> {

@@ -29,7 +29,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use self::batch::JOURNAL;
+pub(crate) use self::batch::{JOURNAL, Written};
 pub(crate) use self::bulk::rate as bulk_rate;
 use self::provider::Provider;
 pub(crate) use self::script::{SCHEMAS, script};
@@ -75,7 +75,7 @@ pub(crate) struct ByHand {
     pub(crate) address: SocketAddr,
     entrance: Entrance,
     confirmed: watch::Receiver<u64>,
-    rows: Arc<AtomicU64>,
+    pub(crate) written: Arc<Written>,
 }
 
 #[derive(Clone)]
@@ -111,12 +111,12 @@ impl ByHand {
         let numbers = Arc::new(AtomicU64::new(1));
         let ((to_order, orders), (to_product, products), (to_payment, payments)) =
             (mpsc::channel(QUEUE), mpsc::channel(QUEUE), mpsc::channel(QUEUE));
-        let rows = Arc::new(AtomicU64::new(0));
+        let written = Arc::new(Written::default());
         let (report, confirmed) = watch::channel(0);
         let provider = Provider::start(folder, with_provider).await?;
-        let order = order::Order::open(folder, to_product, to_payment.clone(), report, rows.clone()).await?;
-        let product = product::Product::open(folder, to_order.clone(), PRODUCTS, rows.clone()).await?;
-        let payment = payment::Payment::open(folder, to_order.clone(), to_payment, provider, rows.clone()).await?;
+        let order = order::Order::open(folder, to_product, to_payment.clone(), report, written.clone()).await?;
+        let product = product::Product::open(folder, to_order.clone(), PRODUCTS, written.clone()).await?;
+        let payment = payment::Payment::open(folder, to_order.clone(), to_payment, provider, written.clone()).await?;
         // They end with the program; an error of one stops the orders, and the run does not end well.
         tokio::spawn(ended("order", order.run(orders)));
         tokio::spawn(ended("product", product.run(products)));
@@ -126,7 +126,7 @@ impl ByHand {
         let address = listener.local_addr()?;
         let routes = Router::new().route("/v1/orders", post(place)).with_state(entrance.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Ok(Self { address, entrance, confirmed, rows })
+        Ok(Self { address, entrance, confirmed, written })
     }
 
     /// Places orders past HTTP, as many as there are.
@@ -143,11 +143,6 @@ impl ByHand {
             sent.map_err(|_| anyhow::anyhow!("the orders' task has stopped"))?;
         }
         Ok(())
-    }
-
-    /// Rows written and deleted so far.
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows.load(Ordering::Relaxed)
     }
 
     /// Waits until so many orders are confirmed since the start.
@@ -215,4 +210,22 @@ fn code(number: u64) -> String {
 
 fn sku_id(number: u64) -> String {
     format!("sku_{number:016}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_order_is_confirmed_and_what_it_needs_is_written() {
+        let folder = pangaea_testkit::Folder::new("by-hand").unwrap();
+        let mut program = ByHand::start(folder.path(), false).await.unwrap();
+        program.place_directly(30).await.unwrap();
+        program.confirmed(30).await.unwrap();
+        // Inbox, outbox, timeline, transfers and the rest: no batch is so lucky as to write fewer.
+        let (rows, values) = (&program.written.rows, &program.written.values);
+        assert!(rows.load(Ordering::Relaxed) > 30 * (11 + 10 + 5 + 4), "{rows:?}");
+        assert!(values.load(Ordering::Relaxed) > 10 * rows.load(Ordering::Relaxed), "{values:?}");
+        folder.set_clean();
+    }
 }

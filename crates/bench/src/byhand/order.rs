@@ -1,13 +1,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::batch::{Batch, Database, Value, now_ms, timer};
+use super::batch::{Batch, Database, Value, Written, now_ms, timer};
 use super::{BATCH_MAX, Facts, Said, payment};
 
 pub(super) const TABLES: &str = include_str!("../../../order/migrations/0001_orders.sql");
@@ -43,9 +42,9 @@ impl Order {
         to_product: mpsc::Sender<Said>,
         to_payment: mpsc::Sender<payment::Input>,
         confirmed: watch::Sender<u64>,
-        rows: Arc<AtomicU64>,
+        written: Arc<Written>,
     ) -> Result<Self> {
-        let database = Database::create(folder, "order", TABLES, rows).await?;
+        let database = Database::create(folder, "order", TABLES, written).await?;
         Ok(Self::new(database, to_product, to_payment, confirmed))
     }
 

@@ -1,13 +1,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::batch::{Batch, Database, Value, now_ms};
+use super::batch::{Batch, Database, Value, Written, now_ms};
 use super::provider::Provider;
 use super::{BATCH_MAX, Said, order};
 
@@ -52,9 +51,9 @@ impl Payment {
         to_order: mpsc::Sender<order::Input>,
         to_self: mpsc::Sender<Input>,
         provider: Provider,
-        rows: Arc<AtomicU64>,
+        written: Arc<Written>,
     ) -> Result<Self> {
-        let database = Database::create(folder, "payment", TABLES, rows).await?;
+        let database = Database::create(folder, "payment", TABLES, written).await?;
         Ok(Self::new(database, to_order, to_self, provider))
     }
 

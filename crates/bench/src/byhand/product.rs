@@ -1,13 +1,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::batch::{Batch, Database, Value, now_ms, timer};
+use super::batch::{Batch, Database, Value, Written, now_ms, timer};
 use super::{BATCH_MAX, Said, order, sku_id};
 
 pub(super) const TABLES: &str = include_str!("../../../product/migrations/0001_product.sql");
@@ -39,9 +38,9 @@ impl Product {
         folder: &Path,
         to_order: mpsc::Sender<order::Input>,
         products: u64,
-        rows: Arc<AtomicU64>,
+        written: Arc<Written>,
     ) -> Result<Self> {
-        let database = Database::create(folder, "product", TABLES, rows).await?;
+        let database = Database::create(folder, "product", TABLES, written).await?;
         Ok(Self::new(database, to_order, products))
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use anyhow::{Context, Result};
 use tokio::sync::{mpsc, watch};
 
-use super::batch::{Database, Script, Target, Value};
+use super::batch::{Database, Script, Target, Value, Written};
 use super::provider::Provider;
 use super::{ByHand, Entrance, PRODUCTS, QUEUE, ended, order, payment, prices, product};
 
@@ -35,17 +35,17 @@ pub(crate) fn script(batch: u64) -> Result<String> {
 }
 
 async fn write(batch: u64) -> Result<String> {
-    let (script, rows) = (Script::default(), Arc::new(AtomicU64::new(0)));
+    let (script, written) = (Script::default(), Arc::new(Written::default()));
     let ((to_order, orders), (to_product, products), (to_payment, payments)) =
         (mpsc::channel(QUEUE), mpsc::channel(QUEUE), mpsc::channel(QUEUE));
     let (report, confirmed) = watch::channel(0);
-    let database = |module| Database::new(Target::Script(module, script.clone()), module, rows.clone());
+    let database = |module| Database::new(Target::Script(module, script.clone()), module, written.clone());
     let provider = Provider::start(Path::new(""), false).await?;
     let order = order::Order::new(database("order"), to_product, to_payment.clone(), report);
     let product = product::Product::new(database("product"), to_order.clone(), PRODUCTS);
     let payment = payment::Payment::new(database("payment"), to_order.clone(), to_payment, provider);
     let entrance = Entrance { orders: to_order, prices: Arc::new(prices()), numbers: Arc::new(AtomicU64::new(1)) };
-    let mut program = ByHand { address: ([127, 0, 0, 1], 0).into(), entrance, confirmed, rows: rows.clone() };
+    let mut program = ByHand { address: ([127, 0, 0, 1], 0).into(), entrance, confirmed, written: written.clone() };
     program.place_directly(batch).await?;
     tokio::spawn(ended("order", order.run(orders)));
     tokio::spawn(ended("product", product.run(products)));
