@@ -79,8 +79,11 @@ async fn one_order_is_one_trace_through_four_processes() -> Result<()> {
         ensure!(!span.is_error, "{span:?}");
     }
     // A sign-in is a trace of its own, of the fourth process.
-    let users = collector.all().into_iter().any(|span| span.service == "pangaea-user" && span.name.starts_with("POST"));
-    ensure!(users, "nothing came from user");
+    let of_user = async || {
+        let mut spans = collector.all().into_iter();
+        Ok(spans.any(|span| span.service == "pangaea-user" && span.name.starts_with("POST")).then_some(()))
+    };
+    eventually("a span of the user's process", EXPORTED_MAX, of_user).await?;
     shop.close().await
 }
 

@@ -1,9 +1,10 @@
 //! The catalogue: which modules a program has. Adding one is a line: in [`Catalogue::build`], or [`Catalogue::and`] outside.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use pangaea_kernel::Module;
 use pangaea_payment::{HttpProvider, ProviderTimeouts};
@@ -71,7 +72,7 @@ impl Catalogue {
     /// Builds every module from its options.
     ///
     /// # Errors
-    /// When a module's options are wrong, or its key cannot be read.
+    /// When a module's options are wrong, its key cannot be read, or two have one name: they would share a database.
     pub(crate) fn build(&self, config: &Config, outside: &Outside) -> Result<Modules> {
         let product: ProductOptions = options(config, "product")?;
         let provider = HttpProvider::new(&outside.provider_url, ProviderTimeouts::default())
@@ -85,6 +86,11 @@ impl Catalogue {
         ];
         for make in &self.more {
             all.push(make(config)?);
+        }
+        let mut names = BTreeSet::new();
+        for module in &all {
+            let definition = module.define();
+            ensure!(names.insert(definition.name()), "the catalogue has two modules named {}", definition.name());
         }
         Ok(Modules { all, user })
     }

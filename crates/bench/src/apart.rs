@@ -15,6 +15,7 @@ use crate::sheet::{Bound, Sheet, Spread};
 use crate::{Common, settings};
 
 #[derive(Args)]
+#[command(after_help = "Servers and processes are in the temporary folder: TMPDIR names another, --dir does not.")]
 pub(crate) struct ApartArgs {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -34,7 +35,10 @@ pub(crate) struct ApartArgs {
 
 /// Servers and processes are in the temporary folder; `TMPDIR` names another.
 pub(crate) async fn run(args: ApartArgs) -> Result<Sheet> {
-    let (_, machine) = prepare(&std::env::temp_dir().join("pangaea-bench")).await?;
+    let folder = std::env::temp_dir().join("pangaea-bench");
+    let prepared = prepare(&folder).await;
+    let (_, machine) =
+        prepared.context("this bench is in the temporary folder, which TMPDIR names, and not in --dir")?;
     let mut sheet = Sheet::new("apart", machine);
     let (mut runs, mut batches): (Vec<Report>, Vec<f64>) = (Vec::new(), Vec::new());
     for number in 1..=args.common.runs {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pangaea::load::Shop;
 use tokio::time::sleep;
@@ -24,10 +24,10 @@ pub(crate) struct MemoryArgs {
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     orders: u64,
     /// Orders a second while its growth is watched
-    #[arg(long, value_name = "N", default_value_t = 300.0)]
-    rate: f64,
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
     /// For how long
-    #[arg(long, value_name = "MIN", default_value_t = 10, value_parser = clap::value_parser!(u32).range(3..=1_440))]
+    #[arg(long, value_name = "MIN", default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..=1_440))]
     minutes: u32,
 }
 
@@ -65,7 +65,9 @@ async fn under_load(place: &Place, args: &MemoryArgs) -> Result<Vec<f64>> {
     let shop = Shop::sign_in(&place.store_args(), WORKERS).await?;
     let mut by_minute = Vec::new();
     for minute in 1..=args.minutes {
-        orders::at_rate(&shop, 100 + u64::from(minute), args.rate, Duration::from_secs(60)).await?;
+        let seed = 100 + u64::from(minute);
+        let report = orders::at_rate(&shop, seed, f64::from(args.rate), Duration::from_secs(60)).await?;
+        ensure!(report.shed == 0, "{} orders were shed: the load was not that of --rate", report.shed);
         let mb = machine::resident_mib(store.process_id()?)? * MB_PER_MIB;
         eprintln!("bench: after minute {minute} of {}: {mb:.1} MB", args.minutes);
         by_minute.push(mb);

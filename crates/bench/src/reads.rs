@@ -76,7 +76,11 @@ pub(crate) async fn run(args: ReadsArgs) -> Result<Sheet> {
     ] {
         let (mut of_store, mut of_bare) = (Vec::new(), Vec::new());
         for number in 1..=args.common.runs {
-            for (address, into) in [(place.address(), &mut of_store), (bare_address, &mut of_bare)] {
+            let mut both = [(place.address(), &mut of_store), (bare_address, &mut of_bare)];
+            if number % 2 == 0 {
+                both.reverse();
+            }
+            for (address, into) in both {
                 requests_per_s(address, &paths, args.connections, WARM_UP).await?;
                 into.push(requests_per_s(address, &paths, args.connections, lasting).await?);
             }

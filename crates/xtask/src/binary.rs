@@ -27,15 +27,19 @@ pub(crate) fn dist() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Benchmarks that start nats-server or PostgreSQL.
+const WITH_SERVERS: [&str; 2] = ["apart", "nats"];
+
 /// `cargo xtask bench`: the release program and the benchmarks, built in one go, so that they share what they are built of.
 ///
 /// # Errors
 /// When the build fails.
 pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
-    let tools = tools::find_or_install(false);
     run(cargo().args(["build", "--release", "--package", "pangaea", "--package", "pangaea-bench"]))?;
     let mut command = Command::new(target().join("release/pangaea-bench"));
-    test::give(&mut command, &test::environment(&tools));
+    if args.first().is_some_and(|name| WITH_SERVERS.contains(&name.as_str())) {
+        test::give(&mut command, &test::environment(&tools::find_or_install(false)));
+    }
     command.args(args).current_dir(root());
     println!("$ {}", shown(&command));
     let status = command.status().context("could not start the benchmark")?;

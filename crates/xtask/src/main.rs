@@ -43,18 +43,21 @@ enum Command {
     /// Run the store as several processes over NATS, behind one address.
     Up(up::UpArgs),
     /// Simulate the whole store by seeds, and judge it after each run.
+    #[command(disable_help_flag = true)]
     Sim {
         /// The simulation's arguments, e.g. `--seeds 500`, `--seed 17 --trace`, `--help`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Build the release binary and run one of its benchmarks.
+    /// Build the release binary and run a benchmark of it; `--help` lists them.
+    #[command(disable_help_flag = true)]
     Bench {
         /// The benchmark's name and its arguments, e.g. `saga --help`.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Build the store with faults and run one of its drills, against servers found as `test` finds them.
+    /// Build the store with faults and run one of its drills, against servers found as `test` finds them; `--help` lists them.
+    #[command(disable_help_flag = true)]
     Drill {
         /// The drill's name and its arguments, e.g. `kill --count 300 --placement apart-postgres`, or `--help`.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]

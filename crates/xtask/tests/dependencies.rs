@@ -63,8 +63,8 @@ const ANY: &[&str] = &[
 
 /// A library and the only crates that may import it outside of their tests.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("async-nats", &["bus", "auditor", "testkit", "tests"]),
-    ("sqlx", &["journal", "auditor", "testkit", "tests"]),
+    ("async-nats", &["bus", "auditor", "testkit", "bench", "tests"]),
+    ("sqlx", &["journal", "auditor", "testkit", "bench", "tests"]),
     // The tests bring the whole system up; nothing that is shipped may lean on their tools.
     ("proptest", &["testkit", "tests"]),
 ];

@@ -22,6 +22,8 @@ const PLACES: &[&str] = &[
     // Tests' tools: they look into every module's tables to judge a run, and to show what is there.
     "sim/src/",
     "testkit/src/scenario/",
+    // Asks the databases for their own settings only.
+    "bench/src/settings.rs",
 ];
 
 /// What cannot be avoided to give SQL to a database: a statement is made by nothing else.

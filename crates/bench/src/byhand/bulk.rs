@@ -1,5 +1,4 @@
-//! What SQLite gives for a batch as a unit of work, with nothing of a saga in it: a call of the driver for each of eight
-//! statements.
+//! What SQLite gives for a batch as a unit of work, with nothing of a saga in it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,13 +8,22 @@ use anyhow::Result;
 use tokio::time::Instant;
 
 use super::batch::{Batch, Database, Written, now_ms};
-use super::{Facts, Said};
+use super::{BATCH_MAX, Facts, Said};
 
 const DATABASES: usize = 4;
-const BATCH: usize = 64;
-const BATCHES: usize = 150;
+/// Through each.
+const MESSAGES: usize = 10_240;
 const TABLES: &str = "CREATE TABLE state (id TEXT PRIMARY KEY, version BIGINT NOT NULL, note TEXT NOT NULL);\
     CREATE TABLE entry (id TEXT PRIMARY KEY, note TEXT NOT NULL)";
+
+/// How a batch travels.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Calls {
+    /// 64 messages, a call of the driver for each of eight statements.
+    Each,
+    /// 256 messages, all that is written in one call: as the store and the hand-written program do.
+    One,
+}
 
 /// What was reached.
 pub(crate) struct Bulk {
@@ -24,33 +32,35 @@ pub(crate) struct Bulk {
     pub(crate) values_per_s: f64,
 }
 
-/// Messages through four databases at once, 64 in a transaction: one read, one upsert, one insert, outbox, inbox,
+/// Messages through four databases at once: one read, one upsert, one insert, outbox, inbox,
 /// cursor, head.
 ///
 /// # Errors
 /// When a database cannot be made.
-pub(crate) async fn rate(folder: &Path) -> Result<Bulk> {
+pub(crate) async fn rate(folder: &Path, calls: Calls) -> Result<Bulk> {
     let (written, mut databases) = (Arc::new(Written::default()), Vec::new());
     for number in 0..DATABASES {
         let folder = folder.join(format!("bulk-{number}"));
         std::fs::create_dir_all(&folder)?;
-        databases.push(Database::create(&folder, "bulk", TABLES, written.clone()).await?.one_by_one());
+        let database = Database::create(&folder, "bulk", TABLES, written.clone()).await?;
+        databases.push(if calls == Calls::Each { database.one_by_one() } else { database });
     }
+    let batch = if calls == Calls::Each { 64 } else { BATCH_MAX };
     let begun = Instant::now();
-    let tasks: Vec<_> = databases.into_iter().map(|database| tokio::spawn(fill(database))).collect();
+    let tasks: Vec<_> = databases.into_iter().map(|database| tokio::spawn(fill(database, batch))).collect();
     for task in tasks {
         task.await??;
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let messages_per_s = (DATABASES * BATCHES * BATCH) as f64 / seconds;
+    let messages_per_s = (DATABASES * MESSAGES / batch * batch) as f64 / seconds;
     let per_s = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64 / seconds;
     Ok(Bulk { messages_per_s, rows_per_s: per_s(&written.rows), values_per_s: per_s(&written.values) })
 }
 
-async fn fill(mut database: Database) -> Result<()> {
-    for number in 0..BATCHES {
+async fn fill(mut database: Database, size: usize) -> Result<()> {
+    for number in 0..MESSAGES / size {
         let (now, mut batch) = (now_ms(), Batch::default());
-        let said: Vec<Said> = (0..BATCH).map(|index| said(number * BATCH + index)).collect();
+        let said: Vec<Said> = (0..size).map(|index| said(number * size + index)).collect();
         database.begin().await?;
         let keys = said.iter().map(|said| said.facts.order_id.clone()).collect();
         database.read("SELECT id, version, note FROM state WHERE id", keys).await?;

@@ -30,7 +30,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use self::batch::{JOURNAL, Written};
-pub(crate) use self::bulk::rate as bulk_rate;
+pub(crate) use self::bulk::{Bulk, Calls, rate as bulk_rate};
 use self::provider::Provider;
 pub(crate) use self::script::{SCHEMAS, script};
 

@@ -87,20 +87,26 @@ impl ScenarioBuilder {
         let clock = ManualClock::at(Scenario::START);
         let (mut hosted, mut configured) = (Vec::new(), Vec::new());
         for module in &modules {
-            let one = Hosted::open(module.define(), &options).await?;
+            let definition = module.define();
+            let is_new = hosted.iter().all(|one: &Hosted| one.name != definition.name());
+            ensure!(is_new, "two modules are named {}", definition.name());
+            let one = Hosted::open(definition, &options).await?;
             configured.push(settings.remove(one.name).unwrap_or(Value::Null));
             hosted.push(one);
         }
         ensure!(settings.is_empty(), "settings of modules that are not here: {:?}", settings.keys());
         let world = Arc::new(Mutex::new(World::new(clock.clone(), hosted)));
         let (mut router, mut access, mut edges) = (Router::new(), AccessTable::default(), Vec::new());
+        // All settings first: what a module says as it starts is handled by others under theirs.
+        for (index, settings) in configured.iter().enumerate() {
+            world.lock().await.admit_settings(index, settings.clone()).await?;
+        }
         for (index, (module, settings)) in modules.iter().zip(configured).enumerate() {
-            let edge = edge(&world, &clock, index, settings.clone()).await;
+            let edge = edge(&world, &clock, index, settings).await;
             let (routes, document) = module.routes().with_state(edge.clone()).split_for_parts();
             access.add(&serde_json::to_value(document)?)?;
             router = router.merge(routes);
             let mut world = world.lock().await;
-            world.admit_settings(index, settings).await?;
             for input in module.seed() {
                 world.admit(index, input).await?;
             }

@@ -214,16 +214,16 @@ impl Scenario {
     }
 
     /// The end of a test: the modules' own invariants are looked at, every module stops as it does in a drain, and a database
-    /// on a server is removed.
+    /// on a server is removed. A test that fails before it leaves that database behind.
     ///
     /// # Errors
     /// When there is a dead letter, an invariant does not hold, or a database refuses.
     pub async fn close(self) -> Result<()> {
         let Self { world, database, .. } = self;
-        world.lock().await.stop().await?;
-        match database {
-            Some(database) => database.delete().await,
-            None => Ok(()),
+        let stopped = world.lock().await.stop().await;
+        if let Some(database) = database {
+            database.delete().await?;
         }
+        stopped
     }
 }

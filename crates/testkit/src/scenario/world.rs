@@ -215,13 +215,20 @@ impl World {
     }
 
     pub(super) async fn stop(&mut self) -> Result<()> {
+        // All are stopped whatever one of them says: their database is removed afterwards.
+        let mut faults = Vec::new();
         for one in std::mem::take(&mut self.hosted) {
             let (dead, breaches) = (one.dead_letters().await?, one.breaches().await?);
             one.executor.stop().await?;
             one.database.close().await;
-            ensure!(dead.is_empty(), "{} has dead letters: {}", one.name, dead.join("; "));
-            ensure!(breaches.is_empty(), "{} breaks what it says of its tables: {}", one.name, breaches.join("; "));
+            if !dead.is_empty() {
+                faults.push(format!("{} has dead letters: {}", one.name, dead.join("; ")));
+            }
+            if !breaches.is_empty() {
+                faults.push(format!("{} breaks what it says of its tables: {}", one.name, breaches.join("; ")));
+            }
         }
+        ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(())
     }
 

@@ -58,13 +58,20 @@ pub(crate) async fn score(database: &Database, sku_id: &SkuId) -> Result<Option<
     Ok(found.into_iter().next())
 }
 
-/// Scores that are not the sum of the reviews that can be read.
+/// Scores that are not the sum of the reviews that can be read, and reviews that can be read but are in no score.
 pub(crate) async fn verify(database: &Database) -> Result<Vec<String>, JournalError> {
     let select = "SELECT s.sku_id FROM score s LEFT JOIN review r ON r.sku_id = s.sku_id AND r.number IS NOT NULL \
                   GROUP BY s.sku_id, s.reviews, s.stars \
                   HAVING COUNT(r.number) <> s.reviews OR COALESCE(SUM(r.stars), 0) <> s.stars LIMIT 100";
-    let rows = database.fetch(Statement::new(select)).await?;
-    rows.iter().map(|row| Ok(format!("the score of {}", row.get::<String>(0)?))).collect()
+    let lost = "SELECT DISTINCT sku_id FROM review r WHERE number IS NOT NULL \
+                AND NOT EXISTS (SELECT 1 FROM score s WHERE s.sku_id = r.sku_id) LIMIT 100";
+    let mut breaches = Vec::new();
+    for sql in [select, lost] {
+        for row in database.fetch(Statement::new(sql)).await? {
+            breaches.push(format!("the score of {}", row.get::<String>(0)?));
+        }
+    }
+    Ok(breaches)
 }
 
 fn select<R: Record>() -> Statement {

@@ -5,6 +5,7 @@
 mod logs;
 mod metrics;
 
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -100,9 +101,18 @@ fn resource(config: &Config) -> Resource {
             KeyValue::new("service.name", service_name(config)),
             KeyValue::new("service.namespace", config.bus.namespace.clone()),
             KeyValue::new("service.version", CODE_VERSION),
+            KeyValue::new("service.instance.id", instance_id()),
             KeyValue::new("process.pid", i64::from(std::process::id())),
         ])
         .build()
+}
+
+/// Tells apart the replicas of a module, whose sums are else taken for one another's: in containers their process ids are
+/// alike. New at every start, as its counters are.
+fn instance_id() -> String {
+    // Seeded by the system for every process; nothing secret hangs on it.
+    let random = || std::hash::RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
 }
 
 /// As configured, or after what runs here: `pangaea`, `pangaea-order`, `pangaea-order-payment`.
@@ -115,5 +125,17 @@ fn service_name(config: &Config) -> String {
         "pangaea".to_owned()
     } else {
         format!("pangaea-{}", modules.join("-"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::instance_id;
+
+    #[test]
+    fn every_start_is_an_instance_of_its_own() {
+        let (one, other) = (instance_id(), instance_id());
+        assert_ne!(one, other);
+        assert_eq!(one.len(), 32);
     }
 }
