@@ -34,6 +34,8 @@ struct Exports {
     logs: Vec<LogLine>,
     /// By service.
     metrics: BTreeMap<String, BTreeSet<String>>,
+    /// The `service.instance.id`s of each service, with the signal.
+    instances: BTreeMap<String, BTreeSet<(&'static str, String)>>,
     /// Every body as it came, with the signal that it was sent as. Text stands in protobuf as it is.
     bodies: Vec<(&'static str, Bytes)>,
 }
@@ -118,6 +120,11 @@ impl Collector {
         self.kept.lock().metrics.clone()
     }
 
+    /// The instances that have spoken for each service, with the signal of each.
+    pub fn instances(&self) -> BTreeMap<String, BTreeSet<(&'static str, String)>> {
+        self.kept.lock().instances.clone()
+    }
+
     /// The signals in whose exports this text stands, whatever its case.
     pub fn signals_with(&self, text: &str) -> BTreeSet<&'static str> {
         let text = text.to_ascii_lowercase().into_bytes();
@@ -140,12 +147,25 @@ impl Kept {
     }
 }
 
+// === impl Exports ===
+
+impl Exports {
+    /// Whose export this is; notes which instance speaks.
+    fn service(&mut self, signal: &'static str, resource: Option<Resource>) -> String {
+        let mut attributes = resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
+        let service = attributes.remove("service.name").unwrap_or_default();
+        let instance = attributes.remove("service.instance.id").unwrap_or_default();
+        self.instances.entry(service.clone()).or_default().insert((signal, instance));
+        service
+    }
+}
+
 async fn take_traces(State(kept): State<Kept>, body: Bytes) -> StatusCode {
     let Ok(request) = ExportTraceServiceRequest::decode(body.clone()) else { return StatusCode::BAD_REQUEST };
     let mut kept = kept.lock();
     kept.bodies.push(("traces", body));
     for of_resource in request.resource_spans {
-        let service = service(of_resource.resource);
+        let service = kept.service("traces", of_resource.resource);
         for span in of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans) {
             kept.spans.push(Span {
                 service: service.clone(),
@@ -168,7 +188,7 @@ async fn take_logs(State(kept): State<Kept>, body: Bytes) -> StatusCode {
     let mut kept = kept.lock();
     kept.bodies.push(("logs", body));
     for of_resource in request.resource_logs {
-        let service = service(of_resource.resource);
+        let service = kept.service("logs", of_resource.resource);
         for record in of_resource.scope_logs.into_iter().flat_map(|of_scope| of_scope.log_records) {
             kept.logs.push(LogLine {
                 service: service.clone(),
@@ -187,16 +207,12 @@ async fn take_metrics(State(kept): State<Kept>, body: Bytes) -> StatusCode {
     let mut kept = kept.lock();
     kept.bodies.push(("metrics", body));
     for of_resource in request.resource_metrics {
-        let names = kept.metrics.entry(service(of_resource.resource)).or_default();
+        let service = kept.service("metrics", of_resource.resource);
+        let names = kept.metrics.entry(service).or_default();
         let metrics = of_resource.scope_metrics.into_iter().flat_map(|of_scope| of_scope.metrics);
         names.extend(metrics.filter(|metric| metric.data.is_some()).map(|metric| metric.name));
     }
     StatusCode::OK
-}
-
-fn service(resource: Option<Resource>) -> String {
-    let mut attributes = resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
-    attributes.remove("service.name").unwrap_or_default()
 }
 
 fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {

@@ -115,6 +115,13 @@ async fn logs_with_the_orders_trace_and_every_metric_reach_the_collector() -> Re
     })
     .await
     .with_context(|| format!("missing {:?}; from {:?}", missing(), collector.metrics().into_keys()))?;
+    let mut of_all = BTreeSet::new();
+    for (service, spoken) in collector.instances() {
+        let instances: BTreeSet<&String> = spoken.iter().map(|(_, instance)| instance).collect();
+        ensure!(spoken.len() >= 2 && instances.len() == 1, "{service} is one instance in all it exports: {spoken:?}");
+        of_all.extend(instances.into_iter().cloned());
+    }
+    ensure!(of_all.len() == services.len() && !of_all.contains(""), "each process is one of its own: {of_all:?}");
     shop.close().await
 }
 

@@ -47,6 +47,22 @@ pub enum InputKind {
 // === impl Input ===
 
 impl Input {
+    /// An input that nothing else has brought about: its cause is itself, its actor the system.
+    pub fn new(kind: InputKind, id: String, subject: &str, key: &str, payload: String) -> Self {
+        Self {
+            kind,
+            subject: subject.to_owned(),
+            key: key.to_owned(),
+            causation_id: id.clone(),
+            correlation_id: id.clone(),
+            actor: Actor::system(),
+            traceparent: None,
+            payload,
+            secrets: Vec::new(),
+            id,
+        }
+    }
+
     /// The input that a message is to the module which reads it.
     pub fn from_envelope(envelope: &Envelope, after: u64) -> Self {
         Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pangaea_bus::{BusError, Cursor, LogSource, ServiceHandle};
-use pangaea_contracts::{Actor, digest_text};
+use pangaea_contracts::digest_text;
 use pangaea_journal::{JournalError, Kind, Writer};
 use pangaea_kernel::{Executor, ExecutorError, Input, InputKind, Reading, SettingsRow, Work, settings_subject};
 use tokio::sync::watch;
@@ -270,18 +270,7 @@ impl Term {
         let payload = wanted.to_string();
         let inbox_end = *edge.changes().borrow();
         let id = format!("set_{}", digest_text(&[name.as_bytes(), payload.as_bytes(), &inbox_end.to_be_bytes()], 26));
-        let input = Input {
-            kind: InputKind::Settings,
-            subject: settings_subject(name),
-            key: name.to_owned(),
-            causation_id: id.clone(),
-            correlation_id: id.clone(),
-            actor: Actor::system(),
-            traceparent: None,
-            payload,
-            secrets: Vec::new(),
-            id,
-        };
+        let input = Input::new(InputKind::Settings, id, &settings_subject(name), name, payload);
         if self.queue.result(Work::Input(input)).await.is_err() {
             tracing::warn!(module = name, "the settings were not taken");
         }

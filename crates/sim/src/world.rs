@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pangaea_contracts::{Actor, digest_text};
+use pangaea_contracts::digest_text;
 use pangaea_faults::Failpoint;
 use pangaea_kernel::{Input, InputKind, Module, Work, settings_subject};
 use pangaea_order::Order;
@@ -179,18 +179,7 @@ impl World {
     pub(crate) fn set(&mut self, module: &str, settings: &serde_json::Value) {
         let payload = settings.to_string();
         let id = format!("set_{}", digest_text(&[module.as_bytes(), payload.as_bytes()], 26));
-        let input = Input {
-            kind: InputKind::Settings,
-            subject: settings_subject(module),
-            key: module.to_owned(),
-            causation_id: id.clone(),
-            correlation_id: id.clone(),
-            actor: Actor::system(),
-            traceparent: None,
-            payload,
-            secrets: Vec::new(),
-            id,
-        };
+        let input = Input::new(InputKind::Settings, id, &settings_subject(module), module, payload);
         let index = self.index_of(module);
         if let Some(up) = &mut self.hosts[index].up {
             up.results.push_back(Job { from: Origin::Settings, work: vec![Work::Input(input)] });

@@ -155,6 +155,12 @@ impl ByHand {
     }
 }
 
+/// At most [`BATCH_MAX`], at least one; none when nobody sends any more.
+async fn all_that_waits<T>(inputs: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
+    let mut waiting = Vec::with_capacity(BATCH_MAX);
+    (inputs.recv_many(&mut waiting, BATCH_MAX).await > 0).then_some(waiting)
+}
+
 async fn ended(module: &str, run: impl Future<Output = Result<()>>) {
     if let Err(error) = run.await {
         eprintln!("error: {module} by hand: {error:#}");

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::batch::{Batch, Database, Value, Written, now_ms, timer};
-use super::{BATCH_MAX, Facts, Said, payment};
+use super::{Facts, Said, all_that_waits, payment};
 
 pub(super) const TABLES: &str = include_str!("../../../order/migrations/0001_orders.sql");
 const ORDERS: &str = "INSERT INTO orders (id, version, state, state_since, attempt, awaits_void, awaits_release, placed_at, customer_id, customer_reference, currency, total, captured, refunded, refund_pending, lines, reason, payment_token, shipping_address)";
@@ -58,9 +58,8 @@ impl Order {
     }
 
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<()> {
-        let mut waiting = Vec::with_capacity(BATCH_MAX);
-        while inputs.recv_many(&mut waiting, BATCH_MAX).await > 0 {
-            self.batch(std::mem::take(&mut waiting)).await?;
+        while let Some(waiting) = all_that_waits(&mut inputs).await {
+            self.batch(waiting).await?;
         }
         Ok(())
     }

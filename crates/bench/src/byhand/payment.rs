@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::batch::{Batch, Database, Value, Written, now_ms};
 use super::provider::Provider;
-use super::{BATCH_MAX, Said, order};
+use super::{Said, all_that_waits, order};
 
 pub(super) const TABLES: &str = include_str!("../../../payment/migrations/0001_payment.sql");
 const COLUMNS: &str = "order_id, payment_id, owner_id, currency, amount, state, reason, provider_intent, intent_open, held, captured, refunded, refund_pending, void, in_flight, authorizing, capturing, voiding, reconcile_round, retry_round, action_until, transfers, version, created_at, updated_at";
@@ -67,9 +67,8 @@ impl Payment {
     }
 
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<()> {
-        let mut waiting = Vec::with_capacity(BATCH_MAX);
-        while inputs.recv_many(&mut waiting, BATCH_MAX).await > 0 {
-            self.batch(std::mem::take(&mut waiting)).await?;
+        while let Some(waiting) = all_that_waits(&mut inputs).await {
+            self.batch(waiting).await?;
         }
         Ok(())
     }

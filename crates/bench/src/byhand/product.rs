@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::batch::{Batch, Database, Value, Written, now_ms, timer};
-use super::{BATCH_MAX, Said, order, sku_id};
+use super::{Said, all_that_waits, order, sku_id};
 
 pub(super) const TABLES: &str = include_str!("../../../product/migrations/0001_product.sql");
 const STOCK: &str = "INSERT INTO stock (sku_id, on_hand, reserved, movements, withdrawn)";
@@ -51,9 +51,8 @@ impl Product {
     }
 
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Said>) -> Result<()> {
-        let mut waiting = Vec::with_capacity(BATCH_MAX);
-        while inputs.recv_many(&mut waiting, BATCH_MAX).await > 0 {
-            self.batch(std::mem::take(&mut waiting)).await?;
+        while let Some(waiting) = all_that_waits(&mut inputs).await {
+            self.batch(waiting).await?;
         }
         Ok(())
     }

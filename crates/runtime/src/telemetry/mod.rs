@@ -79,13 +79,15 @@ pub fn init(config: &Config) -> Result<Telemetry, TelemetryError> {
         (true, false) => layer.with_ansi(false).boxed(),
         (false, _) => layer.with_ansi(false).fmt_fields(json::fields()).event_format(json::JsonLines).boxed(),
     };
-    let (exported, logs_export) = otlp::logs(config)?.unzip();
+    let resource = otlp::resource(config);
+    let (exported, logs_export) = otlp::logs(config, &resource)?.unzip();
     // One filter around both, so that both ways have the same lines, whatever the filter is changed to.
     let subscriber = tracing_subscriber::registry().with(layer.and_then(exported).with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::LogsInstalled)?;
     let metrics = metrics::install()?;
-    let metrics_export = otlp::metrics(config, &metrics)?;
-    Ok(Telemetry { metrics: Some(metrics), spans: otlp::spans(config)?, levels, logs_export, metrics_export })
+    let metrics_export = otlp::metrics(config, &resource, &metrics)?;
+    let spans = otlp::spans(config, &resource)?;
+    Ok(Telemetry { metrics: Some(metrics), spans, levels, logs_export, metrics_export })
 }
 
 // === impl Telemetry ===

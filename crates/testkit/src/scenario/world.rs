@@ -86,11 +86,8 @@ impl World {
         let index = self.index_of(module)?;
         self.commands += 1;
         let id = format!("cmd_{}", self.commands);
-        let input = Input {
-            kind: InputKind::Command { fingerprint: payload.clone() },
-            actor: actor.clone(),
-            ..input(id, subject, key, payload)
-        };
+        let kind = InputKind::Command { fingerprint: payload.clone() };
+        let input = Input { actor: actor.clone(), ..Input::new(kind, id, subject, &key, payload) };
         self.admit(index, input).await
     }
 
@@ -108,8 +105,8 @@ impl World {
         if wanted.is_null() || SettingsRow::stored(database).await?.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let (id, key) = (format!("set_{name}"), (*name).to_owned());
-        let input = Input { kind: InputKind::Settings, ..input(id, &settings_subject(name), key, wanted.to_string()) };
+        let id = format!("set_{name}");
+        let input = Input::new(InputKind::Settings, id, &settings_subject(name), name, wanted.to_string());
         self.admit(index, input).await.map(drop)
     }
 
@@ -142,12 +139,12 @@ impl World {
     }
 
     pub(super) async fn finish(&mut self, index: usize, row: &EffectRow, payload: String) -> Result<Step> {
+        let kind = InputKind::EffectResult { effect_id: row.id.clone() };
         let input = Input {
-            kind: InputKind::EffectResult { effect_id: row.id.clone() },
             causation_id: row.causation_id.clone(),
             correlation_id: row.correlation_id.clone(),
             actor: row.actor.clone(),
-            ..input(format!("{}:result", row.id), &row.subject, row.key.clone(), payload)
+            ..Input::new(kind, format!("{}:result", row.id), &row.subject, &row.key, payload)
         };
         self.admit(index, input).await
     }
@@ -323,20 +320,5 @@ impl World {
             None | Some(Done::Handled) => Ok((None, result)),
             Some(other) => bail!("{name}: {other:?}\n{}", self.tail().await),
         }
-    }
-}
-
-fn input(id: String, subject: &str, key: String, payload: String) -> Input {
-    Input {
-        kind: InputKind::Timer,
-        subject: subject.to_owned(),
-        key,
-        causation_id: id.clone(),
-        correlation_id: id.clone(),
-        actor: Actor::system(),
-        traceparent: None,
-        payload,
-        secrets: Vec::new(),
-        id,
     }
 }

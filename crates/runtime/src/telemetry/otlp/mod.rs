@@ -35,7 +35,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the endpoint is not a URL.
-pub(super) fn spans(config: &Config) -> Result<Spans, ExporterBuildError> {
+pub(super) fn spans(config: &Config, resource: &Resource) -> Result<Spans, ExporterBuildError> {
     let Some(url) = url(config, "traces") else { return Ok(Spans::default()) };
     let exporter = to(SpanExporter::builder().with_http(), url, config).build()?;
     let batches = SpanBatches::default()
@@ -44,7 +44,7 @@ pub(super) fn spans(config: &Config) -> Result<Spans, ExporterBuildError> {
         .with_scheduled_delay(SEND_EVERY)
         .build();
     let mut processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
-    processor.set_resource(&resource(config));
+    processor.set_resource(resource);
     Ok(Spans::to(Box::new(processor)))
 }
 
@@ -52,7 +52,10 @@ pub(super) fn spans(config: &Config) -> Result<Spans, ExporterBuildError> {
 ///
 /// # Errors
 /// When the endpoint is not a URL.
-pub(super) fn logs(config: &Config) -> Result<Option<(LogLayer, SdkLoggerProvider)>, ExporterBuildError> {
+pub(super) fn logs(
+    config: &Config,
+    resource: &Resource,
+) -> Result<Option<(LogLayer, SdkLoggerProvider)>, ExporterBuildError> {
     let Some(url) = url(config, "logs").filter(|_| config.telemetry.otlp_logs) else { return Ok(None) };
     let exporter = to(LogExporter::builder().with_http(), url, config).build()?;
     let batches = LogBatches::default()
@@ -61,7 +64,7 @@ pub(super) fn logs(config: &Config) -> Result<Option<(LogLayer, SdkLoggerProvide
         .with_scheduled_delay(SEND_EVERY)
         .build();
     let processor = BatchLogProcessor::builder(exporter).with_batch_config(batches).build();
-    let provider = SdkLoggerProvider::builder().with_resource(resource(config)).with_log_processor(processor).build();
+    let provider = SdkLoggerProvider::builder().with_resource(resource.clone()).with_log_processor(processor).build();
     Ok(Some((LogLayer::new(&provider), provider)))
 }
 
@@ -69,12 +72,16 @@ pub(super) fn logs(config: &Config) -> Result<Option<(LogLayer, SdkLoggerProvide
 ///
 /// # Errors
 /// When the exporting thread cannot be started.
-pub(super) fn metrics(config: &Config, handle: &PrometheusHandle) -> Result<Option<MetricsExport>, TelemetryError> {
+pub(super) fn metrics(
+    config: &Config,
+    resource: &Resource,
+    handle: &PrometheusHandle,
+) -> Result<Option<MetricsExport>, TelemetryError> {
     let Some(url) = url(config, "metrics").filter(|_| config.telemetry.otlp_metrics) else { return Ok(None) };
     let target = metrics::Target {
         url,
         headers: config.telemetry.otlp_headers.clone().into_iter().collect(),
-        resource: resource(config),
+        resource: resource.clone(),
         interval: Duration::from_secs(config.telemetry.otlp_metrics_interval_s),
     };
     MetricsExport::start(target, handle.clone()).map(Some)
@@ -94,8 +101,8 @@ fn to<B: WithExportConfig + WithHttpConfig>(builder: B, url: String, config: &Co
         .with_headers(config.telemetry.otlp_headers.clone().into_iter().collect())
 }
 
-/// Who speaks, in OpenTelemetry's words.
-fn resource(config: &Config) -> Resource {
+/// Who speaks, in OpenTelemetry's words. Made once for a process: all it exports is of one instance.
+pub(super) fn resource(config: &Config) -> Resource {
     Resource::builder_empty()
         .with_attributes([
             KeyValue::new("service.name", service_name(config)),
@@ -125,17 +132,5 @@ fn service_name(config: &Config) -> String {
         "pangaea".to_owned()
     } else {
         format!("pangaea-{}", modules.join("-"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::instance_id;
-
-    #[test]
-    fn every_start_is_an_instance_of_its_own() {
-        let (one, other) = (instance_id(), instance_id());
-        assert_ne!(one, other);
-        assert_eq!(one.len(), 32);
     }
 }
