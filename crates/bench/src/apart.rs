@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use pangaea::load::{Report, Shop, StoreArgs};
+use pangaea::load::{Report, Shop};
 use pangaea_testkit::{Folder, Placement, Postgres, Store};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::byhand::{JOURNAL, SCHEMAS, script};
 use crate::orders::{self, WARM_UP_ORDERS};
-use crate::place::prepare;
+use crate::place::{prepare, staff_at};
 use crate::sheet::{Bound, Sheet, Spread};
 use crate::{Common, settings};
 
@@ -47,10 +47,7 @@ pub(crate) async fn run(args: ApartArgs) -> Result<Sheet> {
             .set("TELEMETRY__LOG_FILTER", "warn")
             .set("MODULES__PRODUCT__OPTIONS__DEMO_CATALOGUE", "false");
         let store = store.start().await?;
-        let staff = pangaea_user::DEMO_STAFF;
-        let url = store.api().base().to_owned();
-        let at = StoreArgs { url, email: staff.email.to_owned(), password: staff.password.to_owned() };
-        let shop = Shop::sign_in(&at, args.workers).await?;
+        let shop = Shop::sign_in(&staff_at(store.api().base()), args.workers).await?;
         orders::catalogue(&shop).await?;
         orders::at_full_load(&shop, 0, WARM_UP_ORDERS, args.workers).await?;
         let report = orders::at_full_load(&shop, u64::from(number), args.orders, args.workers).await?;

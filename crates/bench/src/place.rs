@@ -1,23 +1,21 @@
 //! A store together, in a process of the release program, made of nothing but environment variables.
 
-use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use pangaea_testkit::program;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
-
+use anyhow::{Context, Result, ensure};
 use pangaea::load::StoreArgs;
+use pangaea_testkit::{Process, free_port, program};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::machine::Machine;
 
-const READY_PATIENCE: Duration = Duration::from_secs(30);
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+const READY_MAX: Duration = Duration::from_secs(30);
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// Of a store with hundreds of thousands of orders.
+const VERIFY_MAX: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(2);
 /// One answer of `/readyz`.
 const ANSWER_BYTES_MAX: u64 = 4_096;
@@ -51,7 +49,7 @@ pub(crate) struct Place {
 
 /// A running store. It is killed when this is dropped.
 pub(crate) struct Store {
-    process: Child,
+    process: Process,
     /// From the start of the process to the first answer that says it is ready.
     pub(crate) ready_after: Duration,
 }
@@ -60,13 +58,10 @@ pub(crate) struct Store {
 
 impl Place {
     /// # Errors
-    /// When the folder cannot be made or no port is free.
+    /// When the folder cannot be made.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        // Both are held until both are chosen, so that they differ. The store takes them a moment later; if somebody was
-        // faster, it says so and ends.
-        let listeners = [free_port()?, free_port()?];
-        let [api, operations] = [listeners[0].local_addr()?, listeners[1].local_addr()?];
+        let [api, operations] = [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         Ok(Self { folder: folder.to_owned(), api, operations, own: Vec::new() })
     }
 
@@ -87,24 +82,17 @@ impl Place {
     }
 
     pub(crate) fn store_args(&self) -> StoreArgs {
-        let staff = pangaea_user::DEMO_STAFF;
-        StoreArgs {
-            url: format!("http://{}", self.api),
-            email: staff.email.to_owned(),
-            password: staff.password.to_owned(),
-        }
+        staff_at(&format!("http://{}", self.api))
     }
 
     pub(crate) fn database(&self, module: &str) -> PathBuf {
         self.folder.join(format!("{module}.db"))
     }
 
-    /// The executable, with this place's configuration and nothing of the environment that would change it.
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new(program()?);
-        command.env_clear();
+    /// The program with these arguments, this place's configuration, and nothing of the environment that would change it.
+    fn process(&self, name: &str, arg: &str) -> Result<Process> {
         let text = |path: PathBuf| path.display().to_string();
-        for (key, value) in [
+        let all = [
             ("RUNTIME__MODULES", "product,order,payment,user".to_owned()),
             ("BUS__KIND", "memory".to_owned()),
             ("DATABASE__URL", format!("sqlite:{}/{{module}}.db", self.folder.display())),
@@ -117,38 +105,26 @@ impl Place {
             ("MODULES__USER__OPTIONS__DEMO_ACCOUNTS", "true".to_owned()),
             ("MODULES__USER__OPTIONS__SEALING_KEY_FILE", text(self.folder.join("sealing.key"))),
             ("MODULES__PAYMENT__OPTIONS__PROVIDER__LEDGER", text(self.folder.join("provider-ledger.jsonl"))),
-        ] {
-            command.env(format!("PANGAEA__{key}"), value);
-        }
-        command.envs(self.own.iter().map(|(key, value)| (format!("PANGAEA__{key}"), value)));
-        Ok(command)
+        ];
+        let all = all.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(self.own.clone());
+        let env: Vec<_> = all.map(|(key, value)| (format!("PANGAEA__{key}"), value)).collect();
+        let mut process = Process::new(name, program()?, &self.folder);
+        process.args(&[arg]).envs(&env);
+        Ok(process)
     }
 
     /// Starts the store and waits until it is ready.
     ///
     /// # Errors
-    /// When it ends, or is not ready in time; its log is in the folder.
+    /// When it ends, or is not ready in time; with the end of its log.
     pub(crate) async fn start(&self) -> Result<Store> {
-        let log_path = self.folder.join("store.log");
-        let log = File::options().create(true).append(true).open(&log_path);
-        let log = log.with_context(|| log_path.display().to_string())?;
+        let mut process = self.process("store", "run")?;
         let begun = Instant::now();
-        let mut process = self
-            .command()?
-            .arg("run")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .context("the store's process")?;
+        process.start()?;
         while !is_ready(self.operations).await {
-            if let Some(status) = process.try_wait()? {
-                bail!("the store has ended with {status}; its log is {}", log_path.display());
-            }
-            if begun.elapsed() > READY_PATIENCE {
-                bail!("the store is not ready after {} s; its log is {}", READY_PATIENCE.as_secs(), log_path.display());
-            }
+            process.must_run()?;
+            let log = process.log_tail();
+            ensure!(begun.elapsed() < READY_MAX, "the store is not ready in {READY_MAX:?}; its log ends:\n{log}");
             sleep(POLL).await;
         }
         Ok(Store { process, ready_after: begun.elapsed() })
@@ -159,13 +135,15 @@ impl Place {
     /// # Errors
     /// When an invariant is broken or the check cannot be made.
     pub(crate) async fn verify(&self) -> Result<()> {
-        let output = self.command()?.args(["verify"]).stdin(Stdio::null()).output().await.context("pangaea verify")?;
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            bail!("pangaea verify is not green:\n{printed}{}", String::from_utf8_lossy(&output.stderr));
-        }
+        self.process("verify", "verify")?.run(VERIFY_MAX).await?.success().context("pangaea verify")?;
         Ok(())
     }
+}
+
+/// The staff account of a store with demo accounts, at this URL.
+pub(crate) fn staff_at(url: &str) -> StoreArgs {
+    let staff = pangaea_user::DEMO_STAFF;
+    StoreArgs { url: url.to_owned(), email: staff.email.to_owned(), password: staff.password.to_owned() }
 }
 
 /// Checks the store, stops it, and checks it again: a stopped one hides nothing behind what is under way.
@@ -192,14 +170,9 @@ impl Store {
     /// # Errors
     /// When it does not end in time, or ends with an error.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        // The standard library can only send SIGKILL, and calling libc is `unsafe`: `kill` is on every Unix.
-        let kill =
-            Command::new("kill").args(["-TERM", &self.process_id()?.to_string()]).status().await.context("kill")?;
-        if !kill.success() {
-            bail!("the store could not be asked to stop");
-        }
-        let status = timeout(STOP_PATIENCE, self.process.wait()).await.context("the store does not stop")??;
-        if status.success() { Ok(()) } else { bail!("the store has stopped with {status}") }
+        let status = self.process.terminate(STOP_MAX).await?;
+        ensure!(status.success(), "the store has stopped with {status}");
+        Ok(())
     }
 }
 
@@ -213,8 +186,4 @@ async fn is_ready(operations: SocketAddr) -> bool {
         Ok::<bool, std::io::Error>(answer.starts_with("HTTP/1.1 200"))
     };
     matches!(timeout(Duration::from_secs(2), asked).await, Ok(Ok(true)))
-}
-
-fn free_port() -> Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free on the loopback")
 }

@@ -228,14 +228,6 @@ impl Definition {
         self
     }
 
-    /// What is true of the module's tables at any time, and an `async fn(&Database)` that finds breaches of it. It reads what
-    /// is committed, and writes nothing: `pangaea verify` asks it of a live store, a scenario at its end.
-    #[must_use]
-    pub fn invariant(mut self, what: &'static str, find: impl for<'a> FindBreaches<'a>) -> Self {
-        self.invariants.push(Invariant::new(what, find));
-        self
-    }
-
     /// Names the rows that a message's handler will want.
     #[must_use]
     pub fn wants<M: Message>(mut self, keys: impl Fn(&M, &mut Keys) + Send + Sync + 'static) -> Self {
@@ -326,10 +318,6 @@ impl Definition {
     /// Requests that this module answers by reading.
     pub fn served(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.servers.keys().copied()
-    }
-
-    pub fn invariants(&self) -> &[Invariant] {
-        &self.invariants
     }
 
     pub fn says(&self, subject: &str) -> bool {

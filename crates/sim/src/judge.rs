@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pangaea_contracts::Envelope;
-use pangaea_journal::{Database, JournalError, Statement};
-use pangaea_kernel::Definition;
+use pangaea_journal::{JournalError, Statement};
 
 use crate::host::{Host, Up};
 use crate::world::World;
@@ -31,7 +30,7 @@ impl World {
         let mut breaches = Vec::new();
         for host in &self.hosts {
             if let Some(up) = &host.up {
-                let found = own_invariants(&host.definition, &up.database).await;
+                let found = host.definition.breaches(&up.database).await;
                 breaches.extend(found.map_err(|error| error.to_string())?);
             }
         }
@@ -68,7 +67,7 @@ impl World {
 
     async fn judge_host(&self, host: &Host, up: &Up, logs: &Logs) -> Result<Vec<String>, JournalError> {
         let (name, database) = (host.name, &up.database);
-        let mut breaches = own_invariants(&host.definition, database).await?;
+        let mut breaches = host.definition.breaches(database).await?;
         if let Some(extents) = database.extents().await? {
             for (log, extent, end) in
                 [("outbox", extents.outbox, extents.head.outbox_end), ("inbox", extents.inbox, extents.head.inbox_end)]
@@ -133,14 +132,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-async fn own_invariants(definition: &Definition, database: &Database) -> Result<Vec<String>, JournalError> {
-    let mut breaches = Vec::new();
-    for invariant in definition.invariants() {
-        breaches.extend(invariant.breaches(database).await?);
-    }
-    Ok(breaches)
 }
 
 /// A module has read every source to its end, and has taken in each message that is for it exactly once.

@@ -91,12 +91,7 @@ impl Hosted {
 
     /// What is against the module's own invariants.
     pub(super) async fn breaches(&self) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for invariant in self.definition.invariants() {
-            let breaches = invariant.breaches(&self.database).await?;
-            found.extend(breaches.into_iter().map(|breach| format!("{}: {breach}", invariant.what)));
-        }
-        Ok(found)
+        Ok(self.definition.breaches(&self.database).await?)
     }
 
     /// What it waits for.
