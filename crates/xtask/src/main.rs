@@ -100,3 +100,22 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::NewModule(args) => new_module::run(args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_what_is_run_is_asked_there_and_not_here() {
+        for name in ["bench", "drill", "sim"] {
+            for given in [&["--help"][..], &["saga", "--help"]] {
+                let line = ["xtask", name].into_iter().chain(given.iter().copied());
+                let Cli { command } = Cli::try_parse_from(line).unwrap();
+                let (Command::Bench { args } | Command::Drill { args } | Command::Sim { args }) = command else {
+                    panic!("{name} is {command:?}");
+                };
+                assert_eq!(args, given, "{name}");
+            }
+        }
+    }
+}

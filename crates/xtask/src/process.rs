@@ -84,7 +84,9 @@ pub(crate) fn http_status(address: SocketAddr, path: &str) -> std::io::Result<u1
     let mut stream = std::net::TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    // In one write: who answers after the first part, and closes, would break the pipe for the others.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut head = Vec::new();
     stream.take(64).read_to_end(&mut head)?;
     let text = String::from_utf8_lossy(&head);
