@@ -14,6 +14,10 @@ pub struct Contents {
     pub rows: Vec<Vec<Value>>,
 }
 
+pub(crate) fn is_own(table: &str) -> bool {
+    OWN.contains(&table)
+}
+
 // === impl Database ===
 
 impl Database {
@@ -30,7 +34,7 @@ impl Database {
             }
         };
         let mut tables = texts(self, Statement::new(sql)).await?;
-        tables.retain(|table| !OWN.contains(&table.as_str()));
+        tables.retain(|table| !is_own(table));
         tables.sort();
         let mut contents = Vec::with_capacity(tables.len());
         for table in tables {

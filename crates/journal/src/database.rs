@@ -85,6 +85,11 @@ impl Database {
         }
     }
 
+    /// A connection of its own, outside the pool, for a long transaction that only reads.
+    pub(crate) async fn connect_to_read(&self) -> Result<Connection, JournalError> {
+        self.place.connect_to_read().await
+    }
+
     pub(crate) async fn connect_as_candidate(&self) -> Result<Connection, JournalError> {
         self.place.connect_to_write().await
     }

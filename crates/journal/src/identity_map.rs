@@ -35,6 +35,17 @@ struct TableRows {
     dirty: BTreeSet<Vec<Value>>,
 }
 
+/// What an input did to one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange {
+    pub table: &'static str,
+    pub columns: &'static [&'static str],
+    /// Values by column; `None`: there was no such row, or none is known to have been.
+    pub before: Option<Vec<Value>>,
+    /// `None`: it was removed.
+    pub after: Option<Vec<Value>>,
+}
+
 struct Undo {
     table: &'static str,
     key: Vec<Value>,
@@ -99,6 +110,21 @@ impl IdentityMap {
     /// Whether all changes since `mark` are still here and not yet in the database.
     pub(crate) fn can_roll_back_to(&self, mark: Mark) -> bool {
         self.settled <= mark.0
+    }
+
+    /// Rows changed since `mark` that are another now than then, by table and key. What went past the map is not seen.
+    pub(crate) fn changes_since(&self, mark: Mark) -> Vec<RowChange> {
+        let mut changes = BTreeMap::new();
+        for undo in self.undo.iter().skip(mark.0.saturating_sub(self.settled)) {
+            changes.entry((undo.table, &undo.key)).or_insert(undo.before.as_ref());
+        }
+        let changes = changes.into_iter().filter_map(|((table, key), before)| {
+            let rows = self.tables.get(table)?;
+            let values = |row: &Option<Box<dyn AnyRecord>>| row.as_ref().map(|row| row.values());
+            let (before, after) = (before.and_then(values), rows.rows.get(key).and_then(values));
+            (before != after).then(|| RowChange { table, columns: rows.table.columns, before, after })
+        });
+        changes.collect()
     }
 
     /// Takes back every change since `mark`, the newest first.

@@ -47,9 +47,11 @@ impl Writer {
         self.note_failure(rows)?.first().map_or(Ok(None), |row| row.get(0))
     }
 
-    pub fn append_inbox(&mut self, row: InboxRow) {
+    /// Records an input. `asked` says which timers and effects it asked for, in the caller's form: their own rows move and
+    /// go, so this is their only trace. Empty: none.
+    pub fn append_inbox(&mut self, row: InboxRow, asked: String) {
         self.pending.last_time = Some(row.admitted_at.max(self.pending.last_time.unwrap_or_default()));
-        self.pending.inbox.push(row);
+        self.pending.inbox.push((row, asked));
     }
 
     /// Adds a message to the log. Its source, log id and position are given here.

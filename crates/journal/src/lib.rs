@@ -28,6 +28,7 @@ mod read;
 mod record;
 mod rows;
 mod session;
+mod snapshot;
 mod statement;
 mod temporary;
 mod torn;
@@ -42,7 +43,7 @@ pub use contents::Contents;
 pub use database::{Database, DatabaseOptions, Kind};
 pub use error::JournalError;
 pub use head::Head;
-pub use identity_map::Mark;
+pub use identity_map::{Mark, RowChange};
 pub use lineage::{Admitted, Sought};
 pub use migrate::Migration;
 pub use record::{IntoKey, Record};
@@ -50,6 +51,7 @@ pub use rows::{
     CursorRow, DeadLetterChoice, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow,
     TimerRow,
 };
+pub use snapshot::{Handled, Snapshot, TablePlace, TableShape};
 pub use statement::{Row, Statement};
 pub use value::{Column, ColumnType, Json, Value};
 pub use writer::Writer;

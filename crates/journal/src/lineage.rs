@@ -271,6 +271,6 @@ impl Database {
     }
 }
 
-fn admitted(row: &Row) -> Result<Admitted, JournalError> {
+pub(crate) fn admitted(row: &Row) -> Result<Admitted, JournalError> {
     Ok(Admitted { position: row.get(0)?, input: inbox_row(row)? })
 }

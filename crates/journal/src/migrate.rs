@@ -18,8 +18,10 @@ pub struct Migration {
 
 /// Every release since may write what this one makes, unless a migration says otherwise.
 const FIRST_RELEASE: &str = "0.1.0";
-const JOURNAL: &[Migration] =
-    &[Migration { name: "journal/0001", sql: include_str!("../migrations/0001_journal.sql") }];
+const JOURNAL: &[Migration] = &[
+    Migration { name: "journal/0001", sql: include_str!("../migrations/0001_journal.sql") },
+    Migration { name: "journal/0002", sql: include_str!("../migrations/0002_asked.sql") },
+];
 
 pub(crate) async fn migrate(
     connection: &mut Connection,

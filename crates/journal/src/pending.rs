@@ -15,7 +15,8 @@ use crate::{CursorRow, DeadLetterRow, EffectRow, InboxRow, SecretRow, Statement,
 /// refuses in one upsert, or end it and write it again.
 #[derive(Default)]
 pub(crate) struct Pending {
-    pub(crate) inbox: Vec<InboxRow>,
+    /// With what each asked for.
+    pub(crate) inbox: Vec<(InboxRow, String)>,
     pub(crate) outbox: Vec<Envelope>,
     pub(crate) cursors: BTreeMap<(String, String), CursorRow>,
     /// Cursors whose last move was over what was not for their reader.
@@ -39,7 +40,8 @@ impl Pending {
         let outbox = self.outbox.iter().map(outbox_values).collect();
         statements.extend(insert_rows(OUTBOX_INSERT, OUTBOX_COLUMNS, outbox, ""));
         let inbox = self.inbox.into_iter().enumerate();
-        let inbox = inbox.map(|(index, row)| row.into_values(first_inbox_position + index as u64)).collect();
+        let inbox =
+            inbox.map(|(index, (row, asked))| row.into_values(first_inbox_position + index as u64, asked)).collect();
         statements.extend(insert_rows(INBOX_INSERT, INBOX_COLUMNS, inbox, ""));
 
         let timers = self.timers.into_iter();

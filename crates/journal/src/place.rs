@@ -201,6 +201,15 @@ impl Place {
             .await
     }
 
+    /// A connection on which a single read may take its time.
+    pub(crate) async fn connect_to_read(&self) -> Result<Connection, JournalError> {
+        let mut connection = self.connect().await?;
+        if let Connection::Postgres(session) = &mut connection {
+            session.take_time();
+        }
+        Ok(connection)
+    }
+
     /// Makes the schema where it is not there yet. A role that may not create one works when someone else has.
     pub(crate) async fn make_schema(&self, connection: &mut Connection) -> Result<(), JournalError> {
         let Self::Postgres { schema, .. } = self else { return Ok(()) };

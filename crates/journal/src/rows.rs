@@ -132,8 +132,9 @@ pub struct SecretRow {
 // === how each is written and read ===
 
 pub(crate) const INBOX_INSERT: &str = "INSERT INTO inbox (position, id, subject, key, source, source_position, \
-    causation_id, correlation_id, actor, admitted_at, traceparent, payload, fingerprint, answer, code_version)";
-pub(crate) const INBOX_COLUMNS: usize = 15;
+    causation_id, correlation_id, actor, admitted_at, traceparent, payload, fingerprint, answer, code_version, \
+    asked)";
+pub(crate) const INBOX_COLUMNS: usize = 16;
 pub(crate) const INBOX_SELECT: &str = "SELECT position, id, subject, key, source, source_position, causation_id, \
     correlation_id, actor, admitted_at, traceparent, payload, fingerprint, answer, code_version FROM inbox";
 pub(crate) const OUTBOX_COLUMNS: usize = 10;
@@ -151,7 +152,7 @@ pub(crate) const DEAD_LETTER_LIST: &str =
     "id, position, state, subject, key, input, error, fingerprint, attempts, died_at";
 
 impl InboxRow {
-    pub(crate) fn into_values(self, position: u64) -> Vec<Value> {
+    pub(crate) fn into_values(self, position: u64, asked: String) -> Vec<Value> {
         let (source, source_position) = self.source.unzip();
         vec![
             position.into(),
@@ -169,6 +170,7 @@ impl InboxRow {
             self.fingerprint.into(),
             self.answer.into(),
             self.code_version.into(),
+            asked.into(),
         ]
     }
 }

@@ -18,20 +18,27 @@ pub(crate) struct Session {
     connection: PgConnection,
     /// A call was given up: what the server made of it is unknown, so nothing else may be said on this connection.
     is_lost: bool,
+    /// For one call.
+    timeout: Duration,
 }
 
 // === impl Session ===
 
 impl Session {
     pub(crate) fn new(connection: PgConnection) -> Self {
-        Self { connection, is_lost: false }
+        Self { connection, is_lost: false, timeout: CALL_TIMEOUT }
+    }
+
+    /// Gives every call from now on as long as a step of a migration.
+    pub(crate) fn take_time(&mut self) {
+        self.timeout = MIGRATION_TIMEOUT;
     }
 
     pub(crate) async fn call<T>(
         &mut self,
         call: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, JournalError> {
-        self.call_within(CALL_TIMEOUT, call).await
+        self.call_within(self.timeout, call).await
     }
 
     pub(crate) async fn call_within<T>(

@@ -1,8 +1,8 @@
 //! What a handler does on the [`Writer`]: rows by key, and SQL past them.
 
-use crate::identity_map::where_key_in;
+use crate::identity_map::{insert_rows, where_key_in};
 use crate::record::Table;
-use crate::{IntoKey, JournalError, Mark, Record, Row, Statement, Value, Writer};
+use crate::{IntoKey, JournalError, Mark, Record, Row, RowChange, Statement, Value, Writer};
 
 impl Writer {
     /// # Errors
@@ -76,6 +76,48 @@ impl Writer {
         self.note_failure(rows)
     }
 
+    /// Puts rows into a table that this database has, in a transaction of their own: the state that a replay begins with.
+    ///
+    /// # Errors
+    /// When there is no such table or column, or the rows do not fit.
+    pub async fn load_rows(
+        &mut self,
+        table: &str,
+        columns: &[String],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<(), JournalError> {
+        let mut snapshot = self.database.snapshot().await?;
+        let tables = snapshot.tables().await?;
+        snapshot.close().await?;
+        // Names become SQL, so none is taken from outside.
+        let known = tables.iter().find(|known| known.table == table);
+        let known = known.ok_or_else(|| JournalError::Statement(format!("there is no table {table}")))?;
+        if let Some(unknown) = columns.iter().find(|column| !known.columns.contains(column)) {
+            return Err(JournalError::Statement(format!("the table {table} has no column {unknown}")));
+        }
+        if rows.iter().any(|row| row.len() != columns.len()) {
+            return Err(JournalError::Statement(format!("a row of {table} has not {} values", columns.len())));
+        }
+        // A null has a type on PostgreSQL, and none where it comes from.
+        let kinds: Vec<_> = columns.iter().map(|column| known.kind_of(column)).collect();
+        let typed = |row: Vec<Value>| {
+            let values = row.into_iter().zip(&kinds);
+            values.map(|(value, kind)| if value.is_null() { Value::null(*kind) } else { value }).collect()
+        };
+        let rows = rows.into_iter().map(typed).collect();
+        self.begin().await?;
+        let head = format!("INSERT INTO {table} ({})", columns.join(", "));
+        let mut statements = insert_rows(&head, columns.len(), rows, "");
+        statements.push(Statement::new("COMMIT"));
+        let loaded = self.connection()?.execute_all(statements).await;
+        if loaded.is_err() {
+            self.rollback().await?;
+        }
+        self.in_transaction = false;
+        self.map.clear();
+        loaded
+    }
+
     /// Where the changes of rows stand now. The journal's own rows (inbox, outbox, timers …) are not part of it.
     pub fn mark(&self) -> Mark {
         self.map.mark()
@@ -83,6 +125,11 @@ impl Writer {
 
     pub fn changed_since(&self, mark: Mark) -> bool {
         self.map.changed_since(mark)
+    }
+
+    /// What has happened to rows since `mark`, in the order of tables and keys. What [`Writer::sql`] did is not seen.
+    pub fn changes_since(&self, mark: Mark) -> Vec<RowChange> {
+        self.map.changes_since(mark)
     }
 
     /// Whether [`Writer::rollback_to`] can take back everything since `mark`: not when [`Writer::sql`] has sent changes

@@ -24,7 +24,7 @@ impl Writer {
 impl Pending {
     pub(crate) fn check_whole(&self) -> Result<(), JournalError> {
         let inputs: HashMap<&str, Timestamp> =
-            self.inbox.iter().map(|row| (row.id.as_str(), row.admitted_at)).collect();
+            self.inbox.iter().map(|(row, _)| (row.id.as_str(), row.admitted_at)).collect();
         if !is_torn_on_purpose() {
             self.check_cursors(&inputs)?;
             self.check_inputs()?;
@@ -61,7 +61,7 @@ impl Pending {
 
     /// A message is handled where the cursor moves behind it, or where it is taken from the dead letters.
     fn check_inputs(&self) -> Result<(), JournalError> {
-        for row in &self.inbox {
+        for (row, _) in &self.inbox {
             let Some((source, position)) = &row.source else { continue };
             let is_passed =
                 self.cursors.values().any(|cursor| cursor.source == *source && cursor.position >= *position);

@@ -1,5 +1,6 @@
 mod invariant;
 mod reader;
+mod schema;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use self::invariant::{FindBreaches, Invariant};
 pub use self::reader::{Reader, Reading, Start};
+use self::schema::SchemaOf;
 use crate::http::Edge;
 use crate::{Answer, Cx, Effect, ErasedPerformer, Failure, Input, Performed, Performer, Problem};
 
@@ -45,6 +47,7 @@ pub struct Definition {
     handlers: BTreeMap<&'static str, Registered>,
     readers: BTreeMap<&'static str, Reader>,
     says: BTreeSet<&'static str>,
+    schemas: BTreeMap<&'static str, SchemaOf>,
     performers: BTreeMap<&'static str, ErasedPerformer>,
     servers: BTreeMap<&'static str, Serve>,
     settings: SettingsType,
@@ -107,6 +110,7 @@ impl Definition {
             handlers: BTreeMap::new(),
             readers: BTreeMap::new(),
             says: BTreeSet::new(),
+            schemas: BTreeMap::new(),
             performers: BTreeMap::new(),
             servers: BTreeMap::new(),
             settings: SettingsType { parse: |_| Ok(Arc::new(())), default: serde_json::Value::Null },
@@ -174,7 +178,7 @@ impl Definition {
     #[must_use]
     pub fn timer<M: Message>(mut self, handler: impl for<'a> Handler<'a, M, ()>) -> Self {
         self.expect::<M>(&[Kind::Timer], true);
-        self.says.insert(M::SUBJECT);
+        self.may_say::<M>();
         self.register_plain::<M, M>(handler)
     }
 
@@ -186,7 +190,7 @@ impl Definition {
         handler: impl for<'a> Handler<'a, Performed<E>, ()>,
     ) -> Self {
         self.expect::<E>(&[Kind::Effect], true);
-        self.says.insert(E::SUBJECT);
+        self.may_say::<E>();
         self.performers.insert(E::SUBJECT, ErasedPerformer::new(performer));
         self.register_plain::<E, Performed<E>>(handler)
     }
@@ -195,7 +199,7 @@ impl Definition {
     #[must_use]
     pub fn emits<M: Message>(mut self) -> Self {
         self.expect::<M>(&[Kind::Event], true);
-        self.says.insert(M::SUBJECT);
+        self.may_say::<M>();
         self
     }
 
@@ -203,7 +207,7 @@ impl Definition {
     #[must_use]
     pub fn sends<M: Message>(mut self) -> Self {
         self.expect::<M>(&[Kind::Command], true);
-        self.says.insert(M::SUBJECT);
+        self.may_say::<M>();
         self
     }
 
@@ -258,6 +262,7 @@ impl Definition {
     }
 
     fn register<M: Message>(mut self, run: Run) -> Self {
+        self.know::<M>();
         if self
             .handlers
             .insert(M::SUBJECT, Registered { subject: M::SUBJECT, reader: None, run, wants: None })

@@ -29,9 +29,10 @@ pub use definition::{
     Definition, FindBreaches, Handler, Invariant, Keys, Module, Reader, Reading, Registered, Serve, Start,
 };
 pub use effect::{Call, Effect, ErasedPerformer, Outcome, Performed, Performer, TryError};
-pub use executor::{BatchResult, Done, Executor, ExecutorError, LetterOutcome, Work};
+pub use executor::{AdmittedInput, BatchResult, Done, Executor, ExecutorError, LetterOutcome, Replayer, Said, Work};
 pub use failure::Failure;
 pub use input::{Input, InputKind};
 pub use observer::{HandlingEnd, Observer};
+pub use outputs::Asked;
 pub use problem::{FieldError, Problem, ProblemKind};
 pub use settings::{SettingsRow, settings_subject};

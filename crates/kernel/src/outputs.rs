@@ -1,5 +1,6 @@
-use pangaea_contracts::Envelope;
+use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{EffectRow, TimerRow};
+use serde::{Deserialize, Serialize};
 
 /// What one input has said so far. It reaches the writer only when the handler has succeeded.
 #[derive(Debug, Default)]
@@ -15,8 +16,64 @@ pub(crate) struct Outputs {
     pub(crate) used_sql: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum TimerChange {
     Set(TimerRow),
     Cancel { key: String, subject: String },
+}
+
+/// What an input asked for beside messages, as it stands in the inbox: the rows of timers and effects move and go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    Timer { id: String, subject: String, key: String, due_at: Timestamp, payload: String },
+    Cancel { subject: String, key: String },
+    Effect { id: String, subject: String, key: String, deadline_at: Timestamp, payload: String },
+}
+
+// === impl Outputs ===
+
+impl Outputs {
+    /// Timers in the order in which they were asked for, then effects likewise.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.timers.iter().map(Asked::from).chain(self.effects.iter().map(Asked::from)).collect()
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// As it is kept beside an input: JSON, and nothing where nothing was asked for.
+    ///
+    /// # Errors
+    /// Never in practice: these are plain texts.
+    pub fn encode(all: &[Asked]) -> Result<String, serde_json::Error> {
+        if all.is_empty() { Ok(String::new()) } else { serde_json::to_string(all) }
+    }
+
+    /// The reverse of [`Asked::encode`].
+    ///
+    /// # Errors
+    /// When the text is none of this or an older release.
+    pub fn decode(text: &str) -> Result<Vec<Asked>, serde_json::Error> {
+        if text.is_empty() { Ok(Vec::new()) } else { serde_json::from_str(text) }
+    }
+}
+
+impl From<&TimerChange> for Asked {
+    fn from(change: &TimerChange) -> Self {
+        match change.clone() {
+            TimerChange::Set(TimerRow { id, subject, key, due_at, payload, .. }) => {
+                Self::Timer { id, subject, key, due_at, payload }
+            }
+            TimerChange::Cancel { key, subject } => Self::Cancel { subject, key },
+        }
+    }
+}
+
+impl From<&EffectRow> for Asked {
+    fn from(row: &EffectRow) -> Self {
+        let EffectRow { id, subject, key, deadline_at, payload, .. } = row.clone();
+        Self::Effect { id, subject, key, deadline_at, payload }
+    }
 }

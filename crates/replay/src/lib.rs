@@ -1,8 +1,13 @@
-//! Whether two runs did the same.
+//! Recorded events as a test.
 //!
-//! [`canonical`] reads the databases of a store that is quiet and gives what its modules hold and have said, in a form that is
-//! the same for two live runs of one workload: without times and positions, and with ids named after where they appear. It is
-//! for workloads without contention; with it, who came first is part of the outcome.
+//! A [`Recording`] holds what modules were given and what they said, from a store's own journals ([`record`]). [`check`] runs its
+//! inputs through the handlers of *this* program, in a database of its own and without performing any effect, and compares what
+//! they say now: messages, timers, effects and answers of every input, and the [exact digest](exact_digest) of the tables at the
+//! end. The handlers are deterministic, so whatever differs is a change of behaviour.
+//!
+//! [`canonical`] compares two live runs instead: it reads the databases of a store that is quiet and gives what its modules hold
+//! and have said without times and positions, and with ids named after where they appear. It is for workloads without
+//! contention; with it, who came first is part of the outcome.
 //!
 //! ```no_run
 //! # async fn example(first: Vec<pangaea_journal::Database>, second: Vec<pangaea_journal::Database>)
@@ -14,7 +19,31 @@
 //! ```
 
 mod canonical;
+mod check;
+mod compare;
+mod error;
+mod html_report;
+mod ignore;
 mod naming;
+mod record;
+mod recording;
+mod redact;
+mod report;
+mod scratch;
+mod state;
 mod text;
+mod text_report;
 
 pub use canonical::{Canonical, canonical};
+pub use check::{CheckOptions, Progress, Until, check};
+pub use compare::{Change, Difference, FieldChange, InputFacts, Utterance, UtteranceKind};
+pub use error::ReplayError;
+pub use ignore::Ignore;
+pub use record::{From, RecordOptions, record};
+pub use recording::{
+    EndState, Entries, Entry, EntryKind, Header, ModuleEnd, ModuleRecording, ModuleStart, Output, Recording,
+    RecordingWriter, Rows, TableRows,
+};
+pub use report::{ModuleReport, RecordingFacts, Report, StateVerdict, TableDifference};
+pub use scratch::IN_MEMORY;
+pub use state::{TableDigest, exact_digest};

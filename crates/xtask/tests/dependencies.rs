@@ -22,7 +22,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("user", MODULE),
     ("bus", &["contracts", "faults"]),
     ("runtime", &["contracts", "faults", "journal", "kernel", "bus"]),
-    ("replay", &["contracts", "journal"]),
+    ("replay", &["contracts", "journal", "kernel"]),
     ("simulator", &[]),
     ("auditor", &[]),
     ("app", PRODUCT),
@@ -40,8 +40,20 @@ const MODULE: &[&str] = &["contracts", "faults", "journal", "kernel"];
 const INSIDE: &[&str] = &["crates", "tests"];
 
 /// All that is shipped.
-const PRODUCT: &[&str] =
-    &["contracts", "faults", "journal", "kernel", "product", "order", "payment", "user", "bus", "runtime", "simulator"];
+const PRODUCT: &[&str] = &[
+    "contracts",
+    "faults",
+    "journal",
+    "kernel",
+    "product",
+    "order",
+    "payment",
+    "user",
+    "bus",
+    "runtime",
+    "replay",
+    "simulator",
+];
 
 const ANY: &[&str] = &[
     "contracts",

@@ -4,8 +4,11 @@ mod dead_letters;
 mod edge;
 mod inspect;
 pub(crate) mod load;
+mod record;
+mod replay;
 mod run;
 mod simulate;
+mod ticker;
 mod trace;
 mod user;
 mod verify;
@@ -61,6 +64,10 @@ enum Command {
     Order(trace::OrderArgs),
     /// Tell what happened within a trace, from the journals
     Trace(trace::TraceArgs),
+    /// Write a store's journals into a file that can be replayed
+    Record(record::RecordArgs),
+    /// Run a recording through this program's handlers, and compare
+    Replay(replay::ReplayArgs),
     /// Look at what could not be handled, redrive or abandon it
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -121,6 +128,8 @@ pub(crate) async fn dispatch(cli: Cli, catalogue: &Catalogue) -> Result<ExitCode
         Command::Verify(args) => verify::run(args, catalogue).await,
         Command::Order(args) => trace::order(args, catalogue).await,
         Command::Trace(args) => trace::trace(args, catalogue).await,
+        Command::Record(args) => record::run(args, catalogue).await,
+        Command::Replay(args) => replay::run(args, catalogue).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::SimulateProvider(args) => simulate::run(args).await,

@@ -14,7 +14,7 @@ async fn extents_tell_a_whole_history_from_one_with_a_gap(place: Place) {
 
     writer.begin().await.expect("a transaction");
     for number in 1..=3 {
-        writer.append_inbox(input(&format!("cmd_{number}"), 1_000));
+        writer.append_inbox(input(&format!("cmd_{number}"), 1_000), String::new());
         writer.append_outbox(message(&format!("msg_{number}"), "{}"));
     }
     writer.commit().await.expect("it commits");

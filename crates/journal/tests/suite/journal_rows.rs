@@ -79,14 +79,14 @@ async fn keeps_inputs_whole(place: Place) {
     let (database, mut writer) = place.lead().await;
     writer.begin().await.unwrap();
     assert_eq!(writer.next_inbox_position(), 1);
-    writer.append_inbox(input("cmd_1", 10));
+    writer.append_inbox(input("cmd_1", 10), String::new());
     let delivered =
         InboxRow { source: Some(("order".into(), 42)), fingerprint: None, answer: None, ..input("msg_'2'", 20) };
-    writer.append_inbox(delivered);
+    writer.append_inbox(delivered, String::new());
     assert_eq!(writer.next_inbox_position(), 3);
     writer.commit().await.unwrap();
     writer.begin().await.unwrap();
-    writer.append_inbox(input("cmd_3", 30));
+    writer.append_inbox(input("cmd_3", 30), String::new());
     writer.commit().await.unwrap();
     let head = database.head().await.unwrap().unwrap();
     assert_eq!((head.inbox_end, head.last_time), (3, at(30)));
@@ -121,7 +121,7 @@ async fn refuses_an_input_twice(place: Place) {
     let (database, mut writer) = place.lead().await;
     for expected in [true, false] {
         writer.begin().await.unwrap();
-        writer.append_inbox(input("cmd_1", 10));
+        writer.append_inbox(input("cmd_1", 10), String::new());
         writer.append_outbox(message("msg_1", "{}"));
         if expected {
             writer.commit().await.unwrap();
@@ -139,7 +139,7 @@ async fn never_goes_back_in_time(place: Place) {
     let (database, mut writer) = place.lead().await;
     for (id, time, last) in [("a", 100, 100), ("b", 50, 100), ("c", 101, 101)] {
         writer.begin().await.unwrap();
-        writer.append_inbox(input(id, time));
+        writer.append_inbox(input(id, time), String::new());
         writer.commit().await.unwrap();
         assert_eq!(database.head().await.unwrap().unwrap().last_time, at(last));
     }
@@ -348,7 +348,7 @@ async fn writes_batches_of_any_size(place: Place) {
     writer.begin().await.unwrap();
     for number in 0..ROWS {
         writer.append_outbox(message(&format!("msg_{number}"), "{}"));
-        writer.append_inbox(input(&format!("cmd_{number}"), number));
+        writer.append_inbox(input(&format!("cmd_{number}"), number), String::new());
     }
     for number in 0..ROWS * 3 {
         writer.set_timer(timer(&format!("key {number}"), "expire", number));

@@ -74,13 +74,13 @@ async fn goes_on_after_a_rollback(place: Place) {
     for round in 1..=3_u64 {
         writer.begin().await.unwrap();
         writer.put(stock("dropped", 1));
-        writer.append_inbox(input("dropped", 1));
+        writer.append_inbox(input("dropped", 1), String::new());
         writer.append_outbox(message("dropped", "{}"));
         writer.rollback().await.unwrap();
         writer.rollback().await.expect("a second rollback does no harm");
         writer.begin().await.unwrap();
         assert_eq!(writer.get::<Stock>(&"dropped".to_owned()).await.unwrap(), None);
-        writer.append_inbox(input(&format!("cmd_{round}"), 1));
+        writer.append_inbox(input(&format!("cmd_{round}"), 1), String::new());
         writer.append_outbox(message(&format!("msg_{round}"), "{}"));
         writer.commit().await.unwrap();
         let head = database.head().await.unwrap().unwrap();
@@ -104,8 +104,8 @@ async fn goes_on_after_every_kind_of_error(place: Place) {
                 assert_eq!(refused(writer.sql(Statement::new("SELECT 1")).await).code(), "constraint");
             }
             3 => {
-                writer.append_inbox(input("twice", 1));
-                writer.append_inbox(input("twice", 1));
+                writer.append_inbox(input("twice", 1), String::new());
+                writer.append_inbox(input("twice", 1), String::new());
                 assert_eq!(refused(writer.commit().await).code(), "constraint");
             }
             4 => {

@@ -32,7 +32,10 @@ async fn a_moment_is_found_among_many(place: Place) {
     // Three inputs a moment, and no moment between 20 and 30.
     for number in 0..90_i64 {
         let moment = number / 3;
-        writer.append_inbox(input(&format!("cmd_{number:02}"), if moment < 20 { moment } else { moment + 10 }));
+        writer.append_inbox(
+            input(&format!("cmd_{number:02}"), if moment < 20 { moment } else { moment + 10 }),
+            String::new(),
+        );
     }
     writer.commit().await.expect("it commits");
     for (moment, position) in [(-1, 1), (0, 1), (1, 4), (19, 58), (20, 61), (29, 61), (30, 61), (39, 88), (40, 91)] {
@@ -53,13 +56,13 @@ async fn what_an_input_led_to_is_found_by_its_moment(place: Place) {
         let id = format!("cmd_{number}");
         // Three share a moment, as in a batch.
         let moment = (number - 1) / 3;
-        writer.append_inbox(InboxRow { key: format!("cause_{number}"), ..input(&id, moment) });
+        writer.append_inbox(InboxRow { key: format!("cause_{number}"), ..input(&id, moment) }, String::new());
         writer.append_outbox(said(&format!("msg_{number}"), &id, moment));
         writer.append_outbox(Envelope { key: format!("ord_{number}"), ..said(&format!("two_{number}"), &id, moment) });
     }
-    writer.append_inbox(caused("op_05:result", "cmd_5", 9));
-    writer.append_inbox(caused("op_06:result", "cmd_6", 9));
-    writer.append_inbox(caused("tmr_05", "cmd_5", 9));
+    writer.append_inbox(caused("op_05:result", "cmd_5", 9), String::new());
+    writer.append_inbox(caused("op_06:result", "cmd_6", 9), String::new());
+    writer.append_inbox(caused("tmr_05", "cmd_5", 9), String::new());
     let mut asked = effect("op_055", 2);
     asked.causation_id = "cmd_5".to_owned();
     writer.write_effect(asked.clone());
@@ -91,7 +94,7 @@ async fn a_scan_finds_keys_and_traces(place: Place) {
     for number in 1..=6_i64 {
         let traceparent = (number % 2 == 0).then(|| format!("00-{TRACE}-b7ad6b716920333{number}-01"));
         let key = if number > 4 { "ord_1" } else { "ord_2" }.to_owned();
-        writer.append_inbox(InboxRow { traceparent, key, ..input(&format!("cmd_{number}"), number) });
+        writer.append_inbox(InboxRow { traceparent, key, ..input(&format!("cmd_{number}"), number) }, String::new());
     }
     writer.commit().await.expect("it commits");
     let scan = async |positions: std::ops::Range<u64>, sought: Sought, limit: usize| {

@@ -5,19 +5,14 @@ use std::panic::AssertUnwindSafe;
 use pangaea_journal::JournalError;
 
 use super::batch::{Abort, Batch, panic_text};
-use super::{Executor, Work};
-use crate::{Answer, InputKind, Keys};
+use super::{Executor, Work, inputs_of};
+use crate::{Answer, Input, InputKind, Keys};
 
 impl Executor {
     /// Answers that were given before, to commands that come again.
     pub(super) async fn look_up_commands(&mut self, batch: &mut Batch, work: &[Work]) -> Result<(), Abort> {
-        let ids: Vec<String> = work
-            .iter()
-            .filter_map(|one| match one {
-                Work::Input(input) if input.is_command() || input.kind == InputKind::Settings => Some(input.id.clone()),
-                _ => None,
-            })
-            .collect();
+        let has_answer = |input: &&Input| input.is_command() || input.kind == InputKind::Settings;
+        let ids: Vec<String> = inputs_of(work).filter(has_answer).map(|input| input.id.clone()).collect();
         if ids.is_empty() {
             return Ok(());
         }
@@ -31,10 +26,9 @@ impl Executor {
     }
 
     /// The rows that handlers name in advance.
-    pub(super) async fn prefetch(&mut self, work: &[Work]) -> Result<(), Abort> {
+    pub(super) async fn prefetch<'a>(&mut self, inputs: impl Iterator<Item = &'a Input>) -> Result<(), Abort> {
         let mut keys = Keys::default();
-        for one in work {
-            let Work::Input(input) = one else { continue };
+        for input in inputs {
             if let Some(wants) = self.cx.definition.handler(&input.subject).and_then(|handler| handler.wants.clone()) {
                 // What it would have named is read when the handler asks for it; a real fault shows there again.
                 let named = std::panic::catch_unwind(AssertUnwindSafe(|| wants(&input.payload, &mut keys)));

@@ -12,7 +12,7 @@ use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalEr
 use tracing::Instrument;
 
 use super::{Cursors, Done, Executor, cursor_row, timer_input};
-use crate::outputs::{Outputs, TimerChange};
+use crate::outputs::{Asked, Outputs, TimerChange};
 use crate::settings::SettingsRow;
 use crate::{Answer, Failure, HandlingEnd, Input, InputKind, Problem, ProblemKind};
 
@@ -185,8 +185,10 @@ impl Executor {
         reach(Failpoint::HandlerAfter).await?;
         let failure = match handled {
             Ok(answer) => {
+                let asked =
+                    Asked::encode(&self.cx.outputs.asked()).map_err(|error| Abort::Poison(error.to_string()))?;
                 self.write_outputs(batch);
-                self.record(batch, input, now, answer.clone());
+                self.record(batch, input, now, answer.clone(), asked);
                 return Ok(answer.map_or(Done::Handled, Done::Answered));
             }
             Err(failure) => failure,
@@ -201,7 +203,7 @@ impl Executor {
                     self.cx.writer.rollback_to(mark);
                 }
                 let answer = Answer::from(*problem);
-                self.record(batch, input, now, Some(answer.clone()));
+                self.record(batch, input, now, Some(answer.clone()), String::new());
                 Ok(Done::Answered(answer))
             }
             Failure::Refusal(problem) => {
@@ -261,7 +263,7 @@ impl Executor {
     }
 
     /// Calls the handler; a panic in it is poison.
-    async fn handle(&mut self, input: &Input) -> Result<Option<Answer>, Failure> {
+    pub(super) async fn handle(&mut self, input: &Input) -> Result<Option<Answer>, Failure> {
         if input.kind == InputKind::Settings {
             let value = serde_json::from_str(&input.payload).map_err(|error| Failure::poison(error.to_string()))?;
             self.cx.settings = self.cx.definition.parse_settings(&value).map_err(Failure::Poison)?;
@@ -312,7 +314,7 @@ impl Executor {
     }
 
     /// The input's row of the inbox: with it the input has happened.
-    fn record(&mut self, batch: &mut Batch, input: &Input, now: Timestamp, answer: Option<Answer>) {
+    fn record(&mut self, batch: &mut Batch, input: &Input, now: Timestamp, answer: Option<Answer>, asked: String) {
         let fingerprint = match &input.kind {
             InputKind::Command { fingerprint } => Some(fingerprint.clone()),
             _ => None,
@@ -333,7 +335,7 @@ impl Executor {
                 self.cx.writer.write_secret(secret.clone());
             }
         }
-        self.cx.writer.append_inbox(InboxRow {
+        let row = InboxRow {
             id: input.id.clone(),
             subject: input.subject.clone(),
             key: input.key.clone(),
@@ -347,7 +349,8 @@ impl Executor {
             fingerprint,
             answer: answer.and_then(|answer| serde_json::to_string(&answer).ok()),
             code_version: self.code_version.clone(),
-        });
+        };
+        self.cx.writer.append_inbox(row, asked);
     }
 }
 

@@ -2,6 +2,7 @@ mod ahead;
 mod batch;
 mod burial;
 mod redrive;
+mod replayer;
 mod singly;
 mod work;
 
@@ -14,6 +15,7 @@ use pangaea_journal::{CursorRow, Database, EffectRow, JournalError, TimerRow, Wr
 
 use self::batch::{Abort, Batch};
 pub use self::redrive::LetterOutcome;
+pub use self::replayer::{AdmittedInput, Replayer, Said};
 pub use self::work::{BatchResult, Done, ExecutorError, Work};
 use crate::outputs::Outputs;
 use crate::settings::SettingsRow;
@@ -255,7 +257,7 @@ impl Executor {
             self.fire_timers(&mut batch, now, timers_max).await?;
         }
         self.look_up_commands(&mut batch, work).await?;
-        self.prefetch(work).await?;
+        self.prefetch(inputs_of(work)).await?;
         for one in work {
             let done = match one {
                 Work::Input(input) => self.input(&mut batch, input, now).await?,
@@ -335,6 +337,13 @@ impl Executor {
             _ => ExecutorError::Transient(error),
         }
     }
+}
+
+fn inputs_of(work: &[Work]) -> impl Iterator<Item = &Input> {
+    work.iter().filter_map(|one| match one {
+        Work::Input(input) => Some(input),
+        _ => None,
+    })
 }
 
 fn cursor_row(reader: &str, source: &str, log_id: &str, position: u64, message_id: &str) -> CursorRow {

@@ -1,0 +1,114 @@
+//! `pangaea replay`: a recording through the handlers of this program.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use futures_util::future::try_join_all;
+use pangaea_kernel::Definition;
+use pangaea_replay::{CheckOptions, Ignore, ModuleRecording, Progress, Recording, Report, check};
+use pangaea_runtime::config::{Config, Overrides, Sources};
+
+use super::record::{Place, parse_place};
+use super::ticker::Ticker;
+use super::verify::stores::definitions;
+use crate::catalogue::Catalogue;
+
+/// How a replay that differs ends.
+const DIFFERS: u8 = 4;
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    pangaea replay today.rec\n  \
+    pangaea replay today.rec --modules order --ignore order.evt.placed.v1:/placed_at --json\n  \
+    pangaea replay today.rec --html report.html\n\n\
+    Nothing outside is touched: each module's inputs run in a database of their own, which is gone at the end, and no effect\n\
+    is performed. Exit code: 0 when nothing differs, 4 when something does, 1 when it could not be found out.")]
+pub(crate) struct ReplayArgs {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Compare outputs and state with what was recorded (the default)
+    #[arg(long)]
+    check: bool,
+    /// Replay these modules only, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    modules: Vec<String>,
+    /// A field, subject or table that may differ: /pointer, SUBJECT:/pointer, SUBJECT, @id, table:NAME; `*` stands for one step
+    #[arg(long, value_name = "PATH")]
+    ignore: Vec<String>,
+    /// Stop behind this input: a moment (RFC 3339) or a position of each module's inbox
+    #[arg(long, value_name = "T|POS", value_parser = parse_place)]
+    until: Option<Place>,
+    /// Differing inputs told one by one per module; the others are counted
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    keep: usize,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the report as one HTML file, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// # Errors
+/// When the recording is refused, or the replay itself fails; a difference is no error.
+pub(super) async fn run(args: ReplayArgs, catalogue: &Catalogue) -> Result<ExitCode> {
+    let recording = Recording::open(&args.file)?;
+    let pairs = pairs(&recording, &args.modules, catalogue)?;
+    let ignore = Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
+    let until = args.until.map(Place::until);
+    let options = CheckOptions { ignore, until, keep: args.keep, ..CheckOptions::default() };
+    let total = pairs.iter().map(|(module, _)| module.end.inputs).sum();
+    let progress = Progress::default();
+    let ticker = Ticker::start("replaying", Some(total), progress.clone());
+    let checks = pairs.into_iter().map(|(module, definition)| {
+        let (options, progress) = (options.clone(), progress.clone());
+        let task = tokio::spawn(async move { check(&module, definition, &options, &progress).await });
+        async move { anyhow::Ok(task.await.context("a replay was broken off")??) }
+    });
+    let modules = try_join_all(checks).await?;
+    drop(ticker);
+    let report = Report::new(&recording, modules);
+    print(&args, &report)?;
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+}
+
+fn print(args: &ReplayArgs, report: &Report) -> Result<()> {
+    use std::io::Write;
+    if let Some(file) = &args.html {
+        std::fs::write(file, report.html()).with_context(|| file.display().to_string())?;
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{:#}", serde_json::to_value(report)?)?;
+    } else {
+        write!(out, "{}", report.text(console::Term::stdout().is_term() && console::colors_enabled()))?;
+    }
+    Ok(())
+}
+
+/// The recorded modules to replay, each with what this program makes of it.
+fn pairs(
+    recording: &Recording,
+    wanted: &[String],
+    catalogue: &Catalogue,
+) -> Result<Vec<(ModuleRecording, Arc<Definition>)>> {
+    let config = Config::load(&Sources::of_process(None, Overrides::default()))?.config;
+    let definitions: Vec<_> = definitions(&config, catalogue)?.into_iter().map(Arc::new).collect();
+    if let Some(unknown) = wanted.iter().find(|name| recording.module(name).is_none()) {
+        let known: Vec<_> = recording.modules().iter().map(ModuleRecording::name).collect();
+        bail!("--modules names {unknown:?}; the recording holds {}", known.join(", "));
+    }
+    let is_wanted = |module: &&ModuleRecording| wanted.is_empty() || wanted.iter().any(|name| name == module.name());
+    let pair = |module: &ModuleRecording| {
+        let definition = definitions.iter().find(|definition| definition.name() == module.name());
+        let definition = definition.with_context(|| {
+            format!("the recording holds the module {}, which this program does not have (--modules)", module.name())
+        });
+        Ok((module.clone(), definition?.clone()))
+    };
+    recording.modules().iter().filter(is_wanted).map(pair).collect()
+}

@@ -1,0 +1,266 @@
+//! A module's whole database as of one commit, read page by page while its leader goes on.
+
+use pangaea_contracts::Envelope;
+
+use crate::connection::Connection;
+use crate::contents::is_own;
+use crate::head::SELECT_HEAD;
+use crate::lineage::admitted;
+use crate::rows::{INBOX_SELECT, OUTBOX_SELECT, outbox_envelope};
+use crate::{Admitted, Column, ColumnType, Database, Head, JournalError, Kind, Row, Statement, Value};
+
+/// One transaction that only reads: everything in it is of one moment. It lasts until it is dropped or closed; SQLite's
+/// write-ahead log and PostgreSQL's dead rows are kept as long, so it is for tools that come to an end.
+pub struct Snapshot {
+    connection: Connection,
+    kind: Kind,
+    module: String,
+    head: Head,
+    knows_asked: bool,
+}
+
+/// A table of the module's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableShape {
+    pub table: String,
+    /// In the order in which the table has them.
+    pub columns: Vec<String>,
+    /// Positions in `columns` of what makes the primary key; of all columns where there is none.
+    pub key: Vec<usize>,
+    /// Which columns are texts.
+    is_text: Vec<bool>,
+}
+
+/// An input as it was handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handled {
+    pub admitted: Admitted,
+    /// The timers and effects that it asked for, as they were given to [`Writer::append_inbox`](crate::Writer); empty: none.
+    /// `None` where a release handled it that did not write it down.
+    pub asked: Option<String>,
+}
+
+/// Where the reading of a table stands.
+#[derive(Debug, Default)]
+pub struct TablePlace {
+    after: Option<Vec<Value>>,
+    is_open: bool,
+}
+
+// === impl Database ===
+
+impl Database {
+    /// Begins a snapshot of what is committed now.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or has no journal.
+    pub async fn snapshot(&self) -> Result<Snapshot, JournalError> {
+        let mut connection = self.connect_to_read().await?;
+        let begin = match self.kind() {
+            Kind::Sqlite => "PRAGMA query_only = on; BEGIN",
+            Kind::Postgres => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                 SET LOCAL idle_in_transaction_session_timeout = '10min'"
+            }
+        };
+        connection.raw(begin).await?;
+        // The first read fixes the moment.
+        let rows = connection.raw(SELECT_HEAD).await?;
+        let head = rows.first().map(Head::from_row).transpose()?;
+        let head = head.ok_or_else(|| JournalError::Decode("no store has ever run on this database".to_owned()))?;
+        let (kind, module) = (self.kind(), self.module().to_owned());
+        let mut snapshot = Snapshot { connection, kind, module, head, knows_asked: false };
+        snapshot.knows_asked = snapshot.columns_of("inbox").await?.iter().any(|(name, _)| name == "asked");
+        Ok(snapshot)
+    }
+}
+
+// === impl Snapshot: the histories ===
+
+impl Snapshot {
+    pub fn module(&self) -> &str {
+        &self.module
+    }
+
+    /// Ends of inbox and outbox are those of the snapshot.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The inputs from this position on, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn inbox_from(&mut self, position: u64, limit: usize) -> Result<Vec<Handled>, JournalError> {
+        let asked = if self.knows_asked { ", asked FROM inbox" } else { " FROM inbox" };
+        let select = INBOX_SELECT.replace(" FROM inbox", asked);
+        let sql = format!("{select} WHERE position >= ? ORDER BY position LIMIT {limit}");
+        let rows = self.connection.fetch(&Statement::new(sql).bind(position)).await?;
+        let handled = |row: &Row| {
+            let asked = if self.knows_asked { row.get(15)? } else { None };
+            Ok(Handled { admitted: admitted(row)?, asked })
+        };
+        rows.iter().map(handled).collect()
+    }
+
+    /// The first position of the inbox that was admitted at `at` or later; one behind its end when there is none.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn inbox_position_at(&mut self, at: pangaea_contracts::Timestamp) -> Result<u64, JournalError> {
+        let (mut low, mut high) = (1, self.head.inbox_end + 1);
+        let sql = "SELECT admitted_at FROM inbox WHERE position >= ? ORDER BY position LIMIT 1";
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let rows = self.connection.fetch(&Statement::new(sql).bind(middle)).await?;
+            let moment: Option<pangaea_contracts::Timestamp> = rows.first().map(|row| row.get(0)).transpose()?;
+            if moment.is_some_and(|moment| moment < at) { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// Messages of the log after `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn outbox_after(&mut self, after: u64, limit: usize) -> Result<Vec<Envelope>, JournalError> {
+        let sql = format!("{OUTBOX_SELECT} WHERE position > ? ORDER BY position LIMIT {limit}");
+        let rows = self.connection.fetch(&Statement::new(sql).bind(after)).await?;
+        rows.iter().map(|row| outbox_envelope(row, &self.module, &self.head.log_id)).collect()
+    }
+
+    /// # Errors
+    /// When the session cannot be ended in order; it is gone all the same.
+    pub async fn close(mut self) -> Result<(), JournalError> {
+        self.connection.raw("ROLLBACK").await?;
+        self.connection.close().await
+    }
+}
+
+// === impl Snapshot: the tables ===
+
+impl Snapshot {
+    /// Every table but the journal's own, by name.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn tables(&mut self) -> Result<Vec<TableShape>, JournalError> {
+        let sql = match self.kind {
+            Kind::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+            Kind::Postgres => {
+                "SELECT CAST(table_name AS TEXT) FROM information_schema.tables \
+                 WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
+            }
+        };
+        let rows = self.connection.fetch(&Statement::new(sql)).await?;
+        let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+        names.retain(|name| !is_own(name));
+        names.sort();
+        let mut shapes = Vec::with_capacity(names.len());
+        for table in names {
+            let (columns, is_text): (Vec<String>, Vec<bool>) = self.columns_of(&table).await?.into_iter().unzip();
+            let key = self.key_of(&table).await?;
+            let position = |name: &String| columns.iter().position(|column| column == name);
+            let key: Vec<usize> = key.iter().filter_map(position).collect();
+            let key = if key.is_empty() { (0..columns.len()).collect() } else { key };
+            shapes.push(TableShape { table, columns, key, is_text });
+        }
+        Ok(shapes)
+    }
+
+    /// The next rows of a table by its primary key, integers by value and texts by their bytes, at most `limit`. None: it
+    /// has been read to its end. One table is read at a time.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rows(
+        &mut self,
+        shape: &TableShape,
+        place: &mut TablePlace,
+        limit: usize,
+    ) -> Result<Vec<Vec<Value>>, JournalError> {
+        let rows = match self.kind {
+            Kind::Sqlite => self.rows_after(shape, place.after.take(), limit).await?,
+            Kind::Postgres => {
+                if !std::mem::replace(&mut place.is_open, true) {
+                    // An index orders texts by the database's collation, so this sorts: once, and not for every page.
+                    let sql = format!(
+                        "CLOSE ALL; DECLARE place NO SCROLL CURSOR FOR SELECT {} FROM {} ORDER BY {}",
+                        shape.columns.join(", "),
+                        shape.table,
+                        shape.key_order("COLLATE \"C\"")
+                    );
+                    self.connection.raw(&sql).await?;
+                }
+                self.connection.raw(&format!("FETCH {limit} FROM place")).await?
+            }
+        };
+        let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.0).collect();
+        place.after = rows.last().map(|row| shape.key.iter().map(|column| row[*column].clone()).collect());
+        Ok(rows)
+    }
+
+    async fn rows_after(
+        &mut self,
+        shape: &TableShape,
+        after: Option<Vec<Value>>,
+        limit: usize,
+    ) -> Result<Vec<Row>, JournalError> {
+        let mut select = Statement::new(format!("SELECT {} FROM {}", shape.columns.join(", "), shape.table));
+        if let Some(after) = after {
+            let names: Vec<&str> = shape.key.iter().map(|column| shape.columns[*column].as_str()).collect();
+            let marks = vec!["?"; after.len()].join(", ");
+            select = select.and(&format!("WHERE ({}) > ({marks})", names.join(", ")));
+            for value in after {
+                select = select.bind(value);
+            }
+        }
+        let select = select.and(&format!("ORDER BY {} LIMIT {limit}", shape.key_order("")));
+        self.connection.fetch(&select).await
+    }
+
+    /// Names, and whether each is a text.
+    async fn columns_of(&mut self, table: &str) -> Result<Vec<(String, bool)>, JournalError> {
+        let sql = match self.kind {
+            Kind::Sqlite => "SELECT name, CAST(upper(type) = 'TEXT' AS BIGINT) FROM pragma_table_info(?) ORDER BY cid",
+            Kind::Postgres => {
+                "SELECT CAST(column_name AS TEXT), CAST(data_type = 'text' AS INT) FROM information_schema.columns \
+                 WHERE table_schema = current_schema() AND table_name = ? ORDER BY ordinal_position"
+            }
+        };
+        let rows = self.connection.fetch(&Statement::new(sql).bind(table)).await?;
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    }
+
+    async fn key_of(&mut self, table: &str) -> Result<Vec<String>, JournalError> {
+        let sql = match self.kind {
+            Kind::Sqlite => "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk",
+            Kind::Postgres => {
+                "SELECT CAST(a.attname AS TEXT) FROM pg_index i JOIN pg_attribute a \
+                 ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) \
+                 WHERE i.indisprimary AND i.indrelid = to_regclass(?) \
+                 ORDER BY array_position(CAST(i.indkey AS INT2[]), a.attnum)"
+            }
+        };
+        let rows = self.connection.fetch(&Statement::new(sql).bind(table)).await?;
+        rows.iter().map(|row| String::from_value(&row.0[0])).collect()
+    }
+}
+
+// === impl TableShape ===
+
+impl TableShape {
+    pub(crate) fn kind_of(&self, column: &str) -> ColumnType {
+        let position = self.columns.iter().position(|known| known == column);
+        let is_text = position.is_none_or(|position| self.is_text[position]);
+        if is_text { ColumnType::Text } else { ColumnType::Int }
+    }
+
+    fn key_order(&self, text_collation: &str) -> String {
+        let column = |column: &usize| {
+            let name = &self.columns[*column];
+            if self.is_text[*column] { format!("{name} {text_collation}") } else { name.clone() }
+        };
+        self.key.iter().map(column).collect::<Vec<_>>().join(", ")
+    }
+}

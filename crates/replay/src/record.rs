@@ -1,0 +1,397 @@
+//! From a module's journal to a recording.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pangaea_contracts::{Envelope, Kind, Subject, Timestamp};
+use pangaea_journal::{Database, Handled, Snapshot, TablePlace};
+use pangaea_kernel::{Asked, Definition, Replayer};
+
+use crate::check::{Progress, digest_of, run};
+use crate::compare::compare;
+use crate::ignore::Ignore;
+use crate::recording::{EndState, Entry, EntryKind, ModuleEnd, ModuleStart, Output, RecordingWriter, TableRows};
+use crate::redact::Redactor;
+use crate::scratch::{IN_MEMORY, empty};
+use crate::state::{TableDigest, exact_digest};
+use crate::{ReplayError, Until};
+
+/// Rows read at once: each may be a quarter of a megabyte.
+const PAGE: usize = 256;
+
+/// Which part of a history is recorded.
+#[derive(Clone, Debug, Default)]
+pub struct RecordOptions {
+    /// The first input; `None`: the first of all.
+    pub from: Option<From>,
+    /// The last input; `None`: the newest that is committed.
+    pub to: Option<Until>,
+    /// Replaces what contracts mark as secret or personal, under this key. `None` keeps it.
+    pub redaction_key: Option<String>,
+}
+
+/// Where a recording begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    Position(u64),
+    /// With the first input admitted at this moment or later.
+    Time(Timestamp),
+}
+
+/// Writes a module's part of a recording, from one snapshot of its database: the store may run on.
+///
+/// A part that begins after the first input, or ends before the newest, or is redacted, has a state that no table holds: it
+/// comes from a rerun of the inputs by this program, which must say what was said.
+///
+/// # Errors
+/// When the database cannot be read or is torn, when there is no such input, or when the state at the beginning cannot be
+/// found because this program's handlers do not say what was said before it.
+pub async fn record(
+    database: &Database,
+    definition: &Arc<Definition>,
+    options: &RecordOptions,
+    out: &mut RecordingWriter,
+    progress: &Progress,
+) -> Result<ModuleEnd, ReplayError> {
+    let module = definition.name();
+    let snapshot = database.snapshot().await.map_err(ReplayError::journal(module))?;
+    let mut recorder = Recorder::new(snapshot, definition, options).await?;
+    let (first, last) = recorder.bounds(options).await?;
+    recorder.go_to(first, progress).await?;
+    recorder.begin(first, last, out).await?;
+    let end = recorder.entries(first, last, out, progress).await?;
+    out.end_module(&end)?;
+    recorder.snapshot.close().await.map_err(ReplayError::journal(module))?;
+    Ok(end)
+}
+
+struct Recorder<'a> {
+    module: &'static str,
+    definition: &'a Arc<Definition>,
+    snapshot: Snapshot,
+    redactor: Option<Redactor>,
+    /// Follows where the tables' state is needed and none holds it; until something is said otherwise.
+    rerun: Result<Replayer, String>,
+    reader: Reader,
+}
+
+/// Reads inbox and outbox side by side.
+#[derive(Default)]
+struct Reader {
+    messages: VecDeque<Envelope>,
+    after: u64,
+    is_drained: bool,
+}
+
+// === impl Recorder ===
+
+impl<'a> Recorder<'a> {
+    async fn new(
+        snapshot: Snapshot,
+        definition: &'a Arc<Definition>,
+        options: &RecordOptions,
+    ) -> Result<Self, ReplayError> {
+        let module = definition.name();
+        let (_, writer) = empty(definition, IN_MEMORY).await?;
+        let rerun = Replayer::new(writer, definition.clone()).await.map_err(ReplayError::journal(module))?;
+        let redactor = options.redaction_key.clone().map(|key| Redactor::new(definition, key));
+        let redactor = redactor.filter(Redactor::has_work);
+        Ok(Self { module, definition, snapshot, redactor, rerun: Ok(rerun), reader: Reader::default() })
+    }
+
+    /// The positions of the first and the last input.
+    async fn bounds(&mut self, options: &RecordOptions) -> Result<(u64, u64), ReplayError> {
+        let journal = ReplayError::journal(self.module);
+        let newest = self.snapshot.head().inbox_end;
+        let first = match options.from {
+            None => 1,
+            Some(From::Position(position)) => position.max(1),
+            Some(From::Time(time)) => self.snapshot.inbox_position_at(time).await.map_err(journal)?,
+        };
+        let last = match options.to {
+            None => newest,
+            Some(Until::Position(position)) => position.min(newest),
+            Some(Until::Time(time)) => {
+                let next = self.snapshot.inbox_position_at(time.plus_millis(1)).await;
+                next.map_err(ReplayError::journal(self.module))? - 1
+            }
+        };
+        if first > newest + 1 {
+            let reason = format!("the newest input is at {newest}: there is nothing from {first} on (--from)");
+            return Err(ReplayError::module(self.module, reason));
+        }
+        Ok((first, last.max(first - 1)))
+    }
+
+    /// Runs everything before the first input that is recorded.
+    async fn go_to(&mut self, first: u64, progress: &Progress) -> Result<(), ReplayError> {
+        let mut position = 1;
+        while position < first {
+            let limit = PAGE.min((first - position) as usize);
+            let entries = self.page(position, limit).await?;
+            position += entries.len() as u64;
+            self.follow(&entries).await?;
+            progress.fetch_add(entries.len() as u64, Ordering::Relaxed);
+            if let Err(reason) = &self.rerun {
+                let reason = format!(
+                    "the state before input {first} is not known, because {reason}: record from the start, or with the \
+                     release that handled it"
+                );
+                return Err(ReplayError::module(self.module, reason));
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, first: u64, last: u64, out: &mut RecordingWriter) -> Result<(), ReplayError> {
+        let schemas = self.definition.schemas().map(|(subject, schema)| (subject.to_owned(), schema.to_value()));
+        let (mut state, mut settings) = (BTreeMap::new(), None);
+        if let Ok(rerun) = &self.rerun {
+            state = digest_of(rerun).await?;
+            settings = pangaea_kernel::SettingsRow::stored(rerun.database())
+                .await
+                .map_err(ReplayError::journal(self.module))?;
+        }
+        let start = ModuleStart {
+            module: self.module.to_owned(),
+            log_id: self.snapshot.head().log_id.clone(),
+            first,
+            settings,
+            schemas: schemas.collect(),
+            state,
+        };
+        out.begin_module(&start)?;
+        if first > 1 {
+            self.rows(out).await?;
+        }
+        let is_needed = first > 1 || last < self.snapshot.head().inbox_end || self.redactor.is_some();
+        if !is_needed {
+            self.rerun = Err("nobody needs it".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The tables as the rerun holds them.
+    async fn rows(&mut self, out: &mut RecordingWriter) -> Result<(), ReplayError> {
+        let Ok(rerun) = &self.rerun else { return Ok(()) };
+        let mut snapshot = rerun.database().snapshot().await.map_err(ReplayError::journal(self.module))?;
+        for shape in snapshot.tables().await.map_err(ReplayError::journal(self.module))? {
+            let mut place = TablePlace::default();
+            loop {
+                let page = snapshot.rows(&shape, &mut place, PAGE).await.map_err(ReplayError::journal(self.module))?;
+                if page.is_empty() {
+                    break;
+                }
+                out.rows(&TableRows::new(&shape.table, &shape.columns, &page))?;
+            }
+        }
+        snapshot.close().await.map_err(ReplayError::journal(self.module))
+    }
+
+    async fn entries(
+        &mut self,
+        first: u64,
+        last: u64,
+        out: &mut RecordingWriter,
+        progress: &Progress,
+    ) -> Result<ModuleEnd, ReplayError> {
+        let mut end = ModuleEnd {
+            last,
+            inputs: 0,
+            outputs: 0,
+            times: None,
+            handled_by: BTreeMap::new(),
+            asked_unknown: 0,
+            end: EndState::Unknown(String::new()),
+        };
+        let mut position = first;
+        while position <= last {
+            let limit = PAGE.min((last - position + 1) as usize);
+            let entries = self.page(position, limit).await?;
+            for entry in &entries {
+                end.count(entry);
+                out.entry(entry)?;
+            }
+            self.follow(&entries).await?;
+            position += entries.len() as u64;
+            progress.fetch_add(entries.len() as u64, Ordering::Relaxed);
+        }
+        let newest = self.snapshot.head().inbox_end;
+        if last == newest {
+            self.reader.expect_nothing_more(&mut self.snapshot, self.module).await?;
+        }
+        end.end = self.end_state(last == newest).await?;
+        Ok(end)
+    }
+
+    async fn end_state(&mut self, is_newest: bool) -> Result<EndState, ReplayError> {
+        let mut stored = BTreeMap::new();
+        if is_newest {
+            stored = exact_digest(&mut self.snapshot).await.map_err(ReplayError::journal(self.module))?;
+            if self.redactor.is_none() {
+                return Ok(EndState::Stored(stored));
+            }
+        }
+        match std::mem::replace(&mut self.rerun, Err(String::new())) {
+            Err(reason) => Ok(EndState::Unknown(format!("the state at the end is not known, because {reason}"))),
+            Ok(rerun) => {
+                let state = digest_of(&rerun).await?;
+                rerun.stop().await.map_err(ReplayError::journal(self.module))?;
+                match unlike(&stored, &state).filter(|_| is_newest) {
+                    Some(reason) => Ok(EndState::Unknown(reason)),
+                    None => Ok(EndState::Rerun(state)),
+                }
+            }
+        }
+    }
+
+    /// Handles recorded inputs again, until they say something else than was recorded.
+    async fn follow(&mut self, entries: &[Entry]) -> Result<(), ReplayError> {
+        let Ok(rerun) = &mut self.rerun else { return Ok(()) };
+        let said = run(rerun, entries).await?;
+        let ignore = Ignore::default();
+        let mut pairs = entries.iter().zip(&said);
+        if let Some((entry, _)) = pairs.find(|(entry, said)| compare(entry, said, &ignore).is_some()) {
+            self.rerun = Err(format!(
+                "release {} does not say of the input at {} ({}) what release {} said",
+                env!("CARGO_PKG_VERSION"),
+                entry.position,
+                entry.subject,
+                entry.handled_by
+            ));
+        }
+        Ok(())
+    }
+
+    async fn page(&mut self, position: u64, limit: usize) -> Result<Vec<Entry>, ReplayError> {
+        let handled = self.snapshot.inbox_from(position, limit).await.map_err(ReplayError::journal(self.module))?;
+        if handled.len() < limit || handled.first().is_some_and(|first| first.admitted.position != position) {
+            let reason = format!("the inbox is torn: not every input from {position} on is there (`pangaea verify`)");
+            return Err(ReplayError::module(self.module, reason));
+        }
+        let mut entries = Vec::with_capacity(handled.len());
+        for one in handled {
+            let messages = self.reader.caused_by(&mut self.snapshot, &one.admitted.input.id, self.module).await?;
+            let entry = entry(one, messages).and_then(|entry| match &self.redactor {
+                Some(redactor) => redacted(redactor, entry),
+                None => Ok(entry),
+            });
+            entries.push(entry.map_err(|reason| ReplayError::module(self.module, reason))?);
+        }
+        Ok(entries)
+    }
+}
+
+/// Where a redacted state is no copy of the stored one, tables without anything redacted still are.
+fn unlike(stored: &BTreeMap<String, TableDigest>, rerun: &BTreeMap<String, TableDigest>) -> Option<String> {
+    let rows = |state: &BTreeMap<String, TableDigest>, table: &String| state.get(table).map_or(0, |digest| digest.rows);
+    let other = stored.keys().chain(rerun.keys()).find(|table| rows(stored, table) != rows(rerun, table))?;
+    Some(format!(
+        "the table {other} has {} rows, and a rerun by release {} makes {}",
+        rows(stored, other),
+        env!("CARGO_PKG_VERSION"),
+        rows(rerun, other)
+    ))
+}
+
+fn entry(handled: Handled, messages: Vec<Envelope>) -> Result<Entry, String> {
+    let Handled { admitted, asked } = handled;
+    let input = admitted.input;
+    // That of a change of settings is no subject of a message.
+    let kind = Subject::parse(&input.subject).map(|subject| subject.kind).ok();
+    let kind = match (input.source, kind) {
+        (Some((source, position)), _) => EntryKind::Delivery { source, position },
+        (None, Some(Kind::Timer)) => EntryKind::Timer,
+        (None, Some(Kind::Effect)) => EntryKind::EffectResult,
+        (None, Some(_)) => EntryKind::Command,
+        (None, None) => EntryKind::Settings,
+    };
+    let json = |what: &str, error: serde_json::Error| format!("{what} of input {}: {error}", admitted.position);
+    let answer =
+        input.answer.as_deref().map(serde_json::from_str).transpose().map_err(|error| json("answer", error))?;
+    let asked = asked.as_deref().map(Asked::decode).transpose().map_err(|error| json("timers and effects", error))?;
+    let mut entry = Entry {
+        position: admitted.position,
+        admitted_at: input.admitted_at,
+        id: input.id,
+        kind,
+        subject: input.subject,
+        key: input.key,
+        causation_id: input.causation_id,
+        correlation_id: input.correlation_id,
+        actor: input.actor,
+        traceparent: input.traceparent,
+        payload: input.payload,
+        handled_by: input.code_version,
+        answer,
+        messages: Vec::new(),
+        asked,
+    };
+    entry.messages = messages.iter().map(|message| Output::of(&entry, message)).collect();
+    Ok(entry)
+}
+
+fn redacted(redactor: &Redactor, mut entry: Entry) -> Result<Entry, String> {
+    entry.payload = redactor.payload(&entry.subject, entry.payload)?;
+    for message in &mut entry.messages {
+        message.payload = redactor.payload(&message.subject, std::mem::take(&mut message.payload))?;
+    }
+    entry.asked = entry.asked.map(|asked| redactor.asked(asked)).transpose()?;
+    Ok(entry)
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// The next messages of the log, as far as this input caused them.
+    async fn caused_by(
+        &mut self,
+        snapshot: &mut Snapshot,
+        input_id: &str,
+        module: &str,
+    ) -> Result<Vec<Envelope>, ReplayError> {
+        let mut caused = Vec::new();
+        loop {
+            self.fill(snapshot, module).await?;
+            match self.messages.front() {
+                Some(next) if next.causation_id == input_id => caused.extend(self.messages.pop_front()),
+                _ => return Ok(caused),
+            }
+        }
+    }
+
+    async fn expect_nothing_more(&mut self, snapshot: &mut Snapshot, module: &str) -> Result<(), ReplayError> {
+        self.fill(snapshot, module).await?;
+        let Some(next) = self.messages.front() else { return Ok(()) };
+        let reason = format!(
+            "the log is torn: the message at {} is not said where its input {} is handled (`pangaea verify`)",
+            next.position, next.causation_id
+        );
+        Err(ReplayError::module(module, reason))
+    }
+
+    async fn fill(&mut self, snapshot: &mut Snapshot, module: &str) -> Result<(), ReplayError> {
+        if !self.messages.is_empty() || self.is_drained {
+            return Ok(());
+        }
+        let page = snapshot.outbox_after(self.after, PAGE).await.map_err(ReplayError::journal(module))?;
+        self.is_drained = page.len() < PAGE;
+        self.after = page.last().map_or(self.after, |last| last.position);
+        self.messages.extend(page);
+        Ok(())
+    }
+}
+
+// === impl ModuleEnd ===
+
+impl ModuleEnd {
+    fn count(&mut self, entry: &Entry) {
+        self.inputs += 1;
+        self.outputs += entry.messages.len() as u64;
+        self.asked_unknown += u64::from(entry.asked.is_none());
+        *self.handled_by.entry(entry.handled_by.clone()).or_default() += 1;
+        let first = self.times.map_or(entry.admitted_at, |(first, _)| first);
+        self.times = Some((first, entry.admitted_at));
+    }
+}

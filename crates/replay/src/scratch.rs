@@ -1,0 +1,52 @@
+//! Databases of a replay's own, gone when it is over.
+
+use std::sync::Arc;
+
+use pangaea_journal::{Database, DatabaseOptions, Writer};
+use pangaea_kernel::{Definition, Replayer};
+
+use crate::ReplayError;
+use crate::recording::{ModuleRecording, TableRows};
+
+/// A database in a temporary folder, without any fsync.
+pub const IN_MEMORY: &str = "sqlite::memory:";
+
+/// A new database with the module's tables, as this program makes them, and nothing in them.
+pub(crate) async fn empty(definition: &Definition, url: &str) -> Result<(Database, Writer), ReplayError> {
+    let module = definition.name();
+    let options = DatabaseOptions { url: url.to_owned(), read_connections_max: 1, synchronous_full: false };
+    let database = Database::open(module, &options).await.map_err(ReplayError::journal(module))?;
+    if database.head().await.map_err(ReplayError::journal(module))?.is_some() {
+        return Err(ReplayError::module(module, "the database for the replay is not empty; name an empty one"));
+    }
+    let writer = database.writer(definition.all_migrations(), env!("CARGO_PKG_VERSION")).await;
+    Ok((database, writer.map_err(ReplayError::journal(module))?))
+}
+
+/// A replayer whose state is what the recording begins with.
+pub(crate) async fn at_start(
+    module: &ModuleRecording,
+    definition: &Arc<Definition>,
+    url: &str,
+) -> Result<Replayer, ReplayError> {
+    let (_, mut writer) = empty(definition, url).await?;
+    if module.start.first > 1 {
+        let mut rows = module.rows()?;
+        loop {
+            let part = rows.next_frame()?;
+            if part.is_empty() {
+                break;
+            }
+            for rows in &part {
+                load(&mut writer, rows).await?;
+            }
+        }
+    }
+    Replayer::new(writer, definition.clone()).await.map_err(ReplayError::journal(definition.name()))
+}
+
+pub(crate) async fn load(writer: &mut Writer, rows: &TableRows) -> Result<(), ReplayError> {
+    let module = writer.database().module().to_owned();
+    let loaded = writer.load_rows(&rows.table, &rows.columns, rows.values()).await;
+    loaded.map_err(|error| ReplayError::module(&module, format!("the rows of {} do not fit: {error}", rows.table)))
+}
