@@ -32,6 +32,11 @@ pub mod load {
     pub use crate::retail::StoreArgs;
 }
 
+/// Recordings as tests of a program's own modules.
+pub mod replay {
+    pub use crate::commands::replay::assert_replays_clean;
+}
+
 /// The command line over these modules: reads the arguments, does what they say, and returns how it ended.
 pub fn main_with(catalogue: &Catalogue) -> ExitCode {
     let cli = commands::Cli::parse();

@@ -9,7 +9,7 @@ use pangaea_kernel::{Definition, Replayer, Said};
 use tokio::sync::mpsc;
 
 use crate::ReplayError;
-use crate::compare::{Difference, compare};
+use crate::compare::compare;
 use crate::ignore::Ignore;
 use crate::recording::{Entry, ModuleRecording};
 use crate::report::{ModuleReport, StateVerdict};
@@ -27,6 +27,8 @@ pub struct CheckOptions {
     pub ignore: Ignore,
     /// Differences that are told one by one; the others are counted.
     pub keep: usize,
+    /// Stop behind the first input that differs.
+    pub stop_at_first: bool,
     /// Where to stop; `None`: at the end.
     pub until: Option<Until>,
     /// An empty database for the replay.
@@ -46,7 +48,14 @@ pub type Progress = Arc<AtomicU64>;
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { batch: 512, ignore: Ignore::default(), keep: 100, until: None, database_url: IN_MEMORY.to_owned() }
+        Self {
+            batch: 512,
+            ignore: Ignore::default(),
+            keep: 100,
+            stop_at_first: false,
+            until: None,
+            database_url: IN_MEMORY.to_owned(),
+        }
     }
 }
 
@@ -76,6 +85,10 @@ pub async fn check(
             let said = run(&mut replayer, entries).await?;
             entries.iter().zip(&said).for_each(|(entry, said)| tally.count(entry, said));
             progress.fetch_add(entries.len() as u64, Ordering::Relaxed);
+            if options.stop_at_first && tally.report.differing > 0 {
+                is_whole = false;
+                break;
+            }
         }
         if !is_whole {
             break;
@@ -143,17 +156,7 @@ struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     fn new(module: &str, options: &'a CheckOptions) -> Self {
-        let report = ModuleReport {
-            module: module.to_owned(),
-            inputs: 0,
-            outputs: 0,
-            asked_unknown: 0,
-            differing: 0,
-            differences: Vec::new(),
-            state: StateVerdict::Equal,
-            seconds: 0.0,
-        };
-        Self { options, report }
+        Self { options, report: ModuleReport::new(module) }
     }
 
     fn count(&mut self, entry: &Entry, said: &Said) {
@@ -161,14 +164,7 @@ impl<'a> Tally<'a> {
         self.report.outputs += entry.messages.len() as u64;
         self.report.asked_unknown += u64::from(entry.asked.is_none());
         if let Some(difference) = compare(entry, said, &self.options.ignore) {
-            self.differs(difference);
-        }
-    }
-
-    fn differs(&mut self, difference: Difference) {
-        self.report.differing += 1;
-        if self.report.differences.len() < self.options.keep {
-            self.report.differences.push(difference);
+            self.report.differs(difference, self.options.keep);
         }
     }
 }

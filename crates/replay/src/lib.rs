@@ -18,27 +18,36 @@
 //! # }
 //! ```
 
+mod baseline;
 mod canonical;
 mod check;
 mod compare;
+mod determinism;
 mod error;
+mod expectation;
 mod html_report;
 mod ignore;
 mod naming;
+mod recompute;
 mod record;
 mod recording;
 mod redact;
 mod report;
 mod scratch;
+mod shrink;
 mod state;
 mod text;
 mod text_report;
 
+pub use baseline::BaselineProgram;
 pub use canonical::{Canonical, canonical};
 pub use check::{CheckOptions, Progress, Until, check};
 pub use compare::{Change, Difference, FieldChange, InputFacts, Utterance, UtteranceKind};
+pub use determinism::{Conditions, determinism, usual_conditions};
 pub use error::ReplayError;
+pub use expectation::{Expectation, ModuleExpectation};
 pub use ignore::Ignore;
+pub use recompute::recompute;
 pub use record::{From, RecordOptions, record};
 pub use recording::{
     EndState, Entries, Entry, EntryKind, Header, ModuleEnd, ModuleRecording, ModuleStart, Output, Recording,
@@ -46,4 +55,5 @@ pub use recording::{
 };
 pub use report::{ModuleReport, RecordingFacts, Report, StateVerdict, TableDifference};
 pub use scratch::IN_MEMORY;
+pub use shrink::{Baseline, Expected, Found, Shrunk, shrink, write_entries, write_shrunk};
 pub use state::{TableDigest, exact_digest};

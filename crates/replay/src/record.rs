@@ -29,6 +29,8 @@ pub struct RecordOptions {
     pub to: Option<Until>,
     /// Replaces what contracts mark as secret or personal, under this key. `None` keeps it.
     pub redaction_key: Option<String>,
+    /// What a rerun may say otherwise than the release that handled the inputs.
+    pub ignore: Ignore,
 }
 
 /// Where a recording begins.
@@ -74,6 +76,7 @@ struct Recorder<'a> {
     /// Follows where the tables' state is needed and none holds it; until something is said otherwise.
     rerun: Result<Replayer, String>,
     reader: Reader,
+    ignore: Ignore,
 }
 
 /// Reads inbox and outbox side by side.
@@ -97,7 +100,15 @@ impl<'a> Recorder<'a> {
         let rerun = Replayer::new(writer, definition.clone()).await.map_err(ReplayError::journal(module))?;
         let redactor = options.redaction_key.clone().map(|key| Redactor::new(definition, key));
         let redactor = redactor.filter(Redactor::has_work);
-        Ok(Self { module, definition, snapshot, redactor, rerun: Ok(rerun), reader: Reader::default() })
+        Ok(Self {
+            module,
+            definition,
+            snapshot,
+            redactor,
+            rerun: Ok(rerun),
+            reader: Reader::default(),
+            ignore: options.ignore.clone(),
+        })
     }
 
     /// The positions of the first and the last input.
@@ -196,15 +207,7 @@ impl<'a> Recorder<'a> {
         out: &mut RecordingWriter,
         progress: &Progress,
     ) -> Result<ModuleEnd, ReplayError> {
-        let mut end = ModuleEnd {
-            last,
-            inputs: 0,
-            outputs: 0,
-            times: None,
-            handled_by: BTreeMap::new(),
-            asked_unknown: 0,
-            end: EndState::Unknown(String::new()),
-        };
+        let mut end = ModuleEnd { last, ..ModuleEnd::before(first) };
         let mut position = first;
         while position <= last {
             let limit = PAGE.min((last - position + 1) as usize);
@@ -250,9 +253,8 @@ impl<'a> Recorder<'a> {
     async fn follow(&mut self, entries: &[Entry]) -> Result<(), ReplayError> {
         let Ok(rerun) = &mut self.rerun else { return Ok(()) };
         let said = run(rerun, entries).await?;
-        let ignore = Ignore::default();
         let mut pairs = entries.iter().zip(&said);
-        if let Some((entry, _)) = pairs.find(|(entry, said)| compare(entry, said, &ignore).is_some()) {
+        if let Some((entry, _)) = pairs.find(|(entry, said)| compare(entry, said, &self.ignore).is_some()) {
             self.rerun = Err(format!(
                 "release {} does not say of the input at {} ({}) what release {} said",
                 env!("CARGO_PKG_VERSION"),
@@ -380,18 +382,5 @@ impl Reader {
         self.after = page.last().map_or(self.after, |last| last.position);
         self.messages.extend(page);
         Ok(())
-    }
-}
-
-// === impl ModuleEnd ===
-
-impl ModuleEnd {
-    fn count(&mut self, entry: &Entry) {
-        self.inputs += 1;
-        self.outputs += entry.messages.len() as u64;
-        self.asked_unknown += u64::from(entry.asked.is_none());
-        *self.handled_by.entry(entry.handled_by.clone()).or_default() += 1;
-        let first = self.times.map_or(entry.admitted_at, |(first, _)| first);
-        self.times = Some((first, entry.admitted_at));
     }
 }

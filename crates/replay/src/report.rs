@@ -88,6 +88,27 @@ impl Report {
 // === impl ModuleReport ===
 
 impl ModuleReport {
+    pub(crate) fn new(module: &str) -> Self {
+        Self {
+            module: module.to_owned(),
+            inputs: 0,
+            outputs: 0,
+            asked_unknown: 0,
+            differing: 0,
+            differences: Vec::new(),
+            state: StateVerdict::Equal,
+            seconds: 0.0,
+        }
+    }
+
+    /// Counts a difference, and keeps it while there are fewer than `keep`.
+    pub(crate) fn differs(&mut self, difference: Difference, keep: usize) {
+        self.differing += 1;
+        if self.differences.len() < keep {
+            self.differences.push(difference);
+        }
+    }
+
     pub fn is_clean(&self) -> bool {
         self.differing == 0 && !matches!(self.state, StateVerdict::Differs(_))
     }

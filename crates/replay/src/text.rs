@@ -41,6 +41,15 @@ pub(crate) fn pieces(text: &str) -> Vec<Piece> {
     pieces
 }
 
+/// The ids that stand in a text.
+pub(crate) fn ids(text: &str) -> Vec<String> {
+    let id = |piece| match piece {
+        Piece::Id(id) => Some(id),
+        Piece::Text(_) => None,
+    };
+    pieces(text).into_iter().filter_map(id).collect()
+}
+
 /// A type's prefix, `_`, then letters and digits: what handlers and the provider make.
 fn is_id(word: &str) -> bool {
     let Some((prefix, rest)) = word.split_once('_') else { return false };

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::compare::{Change, Difference, FieldChange, Utterance, UtteranceKind};
 use crate::report::{ModuleReport, Report, StateVerdict, TableDifference};
+use crate::shrink::Found;
 
 /// Characters of one value that are shown.
 const VALUE_CHARS_MAX: usize = 160;
@@ -41,6 +42,20 @@ impl Report {
                 let names: Vec<_> = modules.iter().map(|module| module.module.as_str()).collect();
                 page.line("", Tone::Strong, &format!("{inputs} inputs replayed: {} differs", names.join(", ")));
             }
+        }
+        page.text
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// As [`Report::text`] tells of it.
+    pub fn text(&self, has_colours: bool) -> String {
+        let mut page = Page { text: String::new(), has_colours };
+        match self {
+            Self::Said(difference) => page.difference(difference),
+            Self::Tables(tables) => tables.iter().for_each(|table| page.table(table)),
         }
         page.text
     }

@@ -5,7 +5,7 @@ mod edge;
 mod inspect;
 pub(crate) mod load;
 mod record;
-mod replay;
+pub(crate) mod replay;
 mod run;
 mod simulate;
 mod ticker;

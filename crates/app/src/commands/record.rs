@@ -8,7 +8,9 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pangaea_contracts::Timestamp;
 use pangaea_kernel::{Clock, SystemClock};
-use pangaea_replay::{EndState, From, Header, ModuleEnd, Progress, RecordOptions, RecordingWriter, Until, record};
+use pangaea_replay::{
+    EndState, From, Header, Ignore, ModuleEnd, Progress, RecordOptions, RecordingWriter, Until, record,
+};
 use serde_json::json;
 
 use super::ConfigArgs;
@@ -33,6 +35,9 @@ pub(crate) struct RecordArgs {
     /// The last input, likewise; the newest when not given
     #[arg(long, value_name = "T|POS", value_parser = parse_place)]
     to: Option<Place>,
+    /// What this release may say otherwise than the one that handled the inputs, as for `pangaea replay`
+    #[arg(long, value_name = "PATH")]
+    ignore: Vec<String>,
     /// Keep secret and personal fields as they are
     #[arg(long)]
     unredacted: bool,
@@ -75,6 +80,7 @@ pub(super) async fn run(args: RecordArgs, catalogue: &Catalogue) -> Result<ExitC
             Place::Time(time) => From::Time(time),
         }),
         to: args.to.map(Place::until),
+        ignore: Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?,
         redaction_key: if args.unredacted { None } else { Some(random_key()?) },
     };
     let made_by = env!("CARGO_PKG_VERSION").to_owned();

@@ -1,5 +1,9 @@
 //! `pangaea replay`: a recording through the handlers of this program.
 
+mod expected;
+mod modes;
+mod shrink;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use futures_util::future::try_join_all;
 use pangaea_kernel::Definition;
-use pangaea_replay::{CheckOptions, Ignore, ModuleRecording, Progress, Recording, Report, check};
+use pangaea_replay::{CheckOptions, Ignore, ModuleRecording, ModuleReport, Progress, Recording, Report, check};
 use pangaea_runtime::config::{Config, Overrides, Sources};
 
 use super::record::{Place, parse_place};
@@ -23,7 +27,9 @@ const DIFFERS: u8 = 4;
 #[command(after_help = "Examples:\n  \
     pangaea replay today.rec\n  \
     pangaea replay today.rec --modules order --ignore order.evt.placed.v1:/placed_at --json\n  \
-    pangaea replay today.rec --html report.html\n\n\
+    pangaea replay today.rec --html report.html\n  \
+    pangaea replay today.rec --determinism --postgres postgres://localhost/empty\n  \
+    pangaea replay today.rec --shrink --baseline ./pangaea-before --output tests\n\n\
     Nothing outside is touched: each module's inputs run in a database of their own, which is gone at the end, and no effect\n\
     is performed. Exit code: 0 when nothing differs, 4 when something does, 1 when it could not be found out.")]
 pub(crate) struct ReplayArgs {
@@ -33,6 +39,12 @@ pub(crate) struct ReplayArgs {
     /// Compare outputs and state with what was recorded (the default)
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    modes: modes::ModeArgs,
+    #[command(flatten)]
+    shrink: shrink::ShrinkArgs,
+    #[command(flatten)]
+    expected: expected::ExpectedArgs,
     /// Replay these modules only, separated by commas
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     modules: Vec<String>,
@@ -51,29 +63,49 @@ pub(crate) struct ReplayArgs {
     /// Write the report as one HTML file, too
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
 }
+
+/// A recorded module, and what this program makes of it.
+type Pair = (ModuleRecording, Arc<Definition>);
 
 /// # Errors
 /// When the recording is refused, or the replay itself fails; a difference is no error.
 pub(super) async fn run(args: ReplayArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let recording = Recording::open(&args.file)?;
     let pairs = pairs(&recording, &args.modules, catalogue)?;
-    let ignore = Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
-    let until = args.until.map(Place::until);
-    let options = CheckOptions { ignore, until, keep: args.keep, ..CheckOptions::default() };
-    let total = pairs.iter().map(|(module, _)| module.end.inputs).sum();
+    if args.shrink.shrink {
+        return shrink::run(&args, &recording, pairs).await;
+    }
+    if let Some(out) = &args.modes.recompute {
+        return modes::recompute_all(&args, &recording, pairs, out).await;
+    }
+    let modules = if args.modes.determinism {
+        modes::determinism_of_all(&args, pairs).await?
+    } else {
+        let ignore = [args.ignore.clone(), args.expected.ignored()?].concat();
+        let ignore = Ignore::parse(&ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
+        let until = args.until.map(Place::until);
+        check_all(pairs, &CheckOptions { ignore, until, keep: args.keep, ..CheckOptions::default() }).await?
+    };
+    let report = Report::new(&recording, modules);
+    print(&args, &report)?;
+    let is_as_expected = args.expected.judge(&report, &args.ignore, args.force)?;
+    Ok(if is_as_expected { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+}
+
+/// Every module in a task of its own.
+async fn check_all(pairs: Vec<Pair>, options: &CheckOptions) -> Result<Vec<ModuleReport>> {
     let progress = Progress::default();
-    let ticker = Ticker::start("replaying", Some(total), progress.clone());
+    let _ticker = Ticker::start("replaying", Some(inputs(&pairs)), progress.clone());
     let checks = pairs.into_iter().map(|(module, definition)| {
         let (options, progress) = (options.clone(), progress.clone());
         let task = tokio::spawn(async move { check(&module, definition, &options, &progress).await });
         async move { anyhow::Ok(task.await.context("a replay was broken off")??) }
     });
-    let modules = try_join_all(checks).await?;
-    drop(ticker);
-    let report = Report::new(&recording, modules);
-    print(&args, &report)?;
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    try_join_all(checks).await
 }
 
 fn print(args: &ReplayArgs, report: &Report) -> Result<()> {
@@ -85,17 +117,21 @@ fn print(args: &ReplayArgs, report: &Report) -> Result<()> {
     if args.json {
         writeln!(out, "{:#}", serde_json::to_value(report)?)?;
     } else {
-        write!(out, "{}", report.text(console::Term::stdout().is_term() && console::colors_enabled()))?;
+        write!(out, "{}", report.text(has_colours()))?;
     }
     Ok(())
 }
 
+fn has_colours() -> bool {
+    console::Term::stdout().is_term() && console::colors_enabled()
+}
+
+fn inputs(pairs: &[Pair]) -> u64 {
+    pairs.iter().map(|(module, _)| module.end.inputs).sum()
+}
+
 /// The recorded modules to replay, each with what this program makes of it.
-fn pairs(
-    recording: &Recording,
-    wanted: &[String],
-    catalogue: &Catalogue,
-) -> Result<Vec<(ModuleRecording, Arc<Definition>)>> {
+fn pairs(recording: &Recording, wanted: &[String], catalogue: &Catalogue) -> Result<Vec<Pair>> {
     let config = Config::load(&Sources::of_process(None, Overrides::default()))?.config;
     let definitions: Vec<_> = definitions(&config, catalogue)?.into_iter().map(Arc::new).collect();
     if let Some(unknown) = wanted.iter().find(|name| recording.module(name).is_none()) {
@@ -111,4 +147,20 @@ fn pairs(
         Ok((module.clone(), definition?.clone()))
     };
     recording.modules().iter().filter(is_wanted).map(pair).collect()
+}
+
+/// Replays a recording and panics with the differences, where there are any: the whole of a test.
+///
+/// # Panics
+/// When the recording cannot be read, or something differs.
+pub async fn assert_replays_clean(catalogue: &Catalogue, file: &std::path::Path) {
+    let replayed = async {
+        let recording = Recording::open(file)?;
+        let modules = check_all(pairs(&recording, &[], catalogue)?, &CheckOptions::default()).await?;
+        anyhow::Ok(Report::new(&recording, modules))
+    };
+    match replayed.await {
+        Ok(report) => assert!(report.is_clean(), "{}:\n{}", file.display(), report.text(false)),
+        Err(error) => panic!("{}: {error:#}", file.display()),
+    }
 }

@@ -175,6 +175,33 @@ impl Entry {
     }
 }
 
+// === impl ModuleEnd ===
+
+impl ModuleEnd {
+    /// Of nothing yet.
+    pub(crate) fn before(first: u64) -> Self {
+        Self {
+            last: first.saturating_sub(1),
+            inputs: 0,
+            outputs: 0,
+            times: None,
+            handled_by: BTreeMap::new(),
+            asked_unknown: 0,
+            end: EndState::Unknown(String::new()),
+        }
+    }
+
+    pub(crate) fn count(&mut self, entry: &Entry) {
+        self.last = self.last.max(entry.position);
+        self.inputs += 1;
+        self.outputs += entry.messages.len() as u64;
+        self.asked_unknown += u64::from(entry.asked.is_none());
+        *self.handled_by.entry(entry.handled_by.clone()).or_default() += 1;
+        let first = self.times.map_or(entry.admitted_at, |(first, _)| first);
+        self.times = Some((first, entry.admitted_at));
+    }
+}
+
 // === impl TableRows ===
 
 impl TableRows {
