@@ -81,7 +81,24 @@ async fn agrees(file: &Path, placement: Placement) -> Result<()> {
     let net = pence_of(&expected, "sales accepted")? + pence_of(&expected, "refunds accepted")?;
     ensure!(totals.captured - totals.refunded == net, "the provider kept {totals:?}, the file says {net}");
     store.verify().await?;
+    replays_clean(&store).await?;
     store.stop().await
+}
+
+/// The journals of the month, recorded from the running store, through the same handlers again.
+async fn replays_clean(store: &Store) -> Result<()> {
+    let recording = store.record("month.rec", &[]).await?;
+    let report = store.replays_clean(&recording, &[]).await?;
+    let modules = report["modules"].as_array().context("modules")?;
+    ensure!(modules.len() == 4, "{report:#}");
+    for module in modules {
+        ensure!(module["state"] == "equal" && module["differing"] == 0, "{module:#}");
+        println!(
+            "replayed {}: {} inputs, {} messages, {} s",
+            module["module"], module["inputs"], module["outputs"], module["seconds"]
+        );
+    }
+    Ok(())
 }
 
 /// The table of the independent program.

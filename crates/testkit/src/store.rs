@@ -16,6 +16,9 @@ use crate::process::{Output, Process};
 use crate::program::{RUN_MAX, run_within};
 use crate::proxies::Proxies;
 
+/// A month of a real shop, recorded or replayed by a debug build on a busy machine.
+const RECORDED_MAX: Duration = Duration::from_secs(600);
+
 /// A running store. Dropped, everything of it is killed.
 #[derive(Debug)]
 pub struct Store {
@@ -295,6 +298,28 @@ impl Store {
         let args = [&["verify", "--config", &config, "--ledger", &ledger], more].concat();
         self.run(&args).await?.success().context("pangaea verify")?;
         Ok(())
+    }
+
+    /// `pangaea record` over the live store, as `name` in its folder.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn record(&self, name: &str, more: &[&str]) -> Result<PathBuf> {
+        let config = config_file(self.placement);
+        let args = [&["record", "--config", &config, "--output", name, "--json"], more].concat();
+        self.run_within(&args, RECORDED_MAX).await?.success().context("pangaea record")?;
+        Ok(self.folder.path().join(name))
+    }
+
+    /// `pangaea replay` of a recording: its report. Nothing may differ.
+    ///
+    /// # Errors
+    /// What differs.
+    pub async fn replays_clean(&self, file: &Path, more: &[&str]) -> Result<serde_json::Value> {
+        let file = file.display().to_string();
+        let args = [&["replay", &file, "--json"], more].concat();
+        let output = self.run_within(&args, RECORDED_MAX).await?.success().context("pangaea replay")?;
+        serde_json::from_str(&output.stdout).context("the report is JSON")
     }
 
     /// SIGTERM to everything, in the reverse order of the start; each process must drain and end with status 0.
