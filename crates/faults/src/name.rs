@@ -94,6 +94,37 @@ names! {
     }
 }
 
+names! {
+    /// A change of behaviour as a release may bring it by mistake. Unlike a [`Plant`] it need not harm a store, so that no
+    /// auditor can find it, but the replay of recorded inputs must.
+    Change {
+        /// A unit price is rounded up to a whole unit of its currency.
+        WrongRounding = "wrong_rounding",
+        /// The stock of an order that ends without money is never asked for back.
+        MissingCompensation = "missing_compensation",
+        /// A field of an event has another name.
+        RenamedField = "renamed_field",
+        /// An event is not said.
+        DroppedEvent = "dropped_event",
+        /// An event is said twice.
+        ExtraEvent = "extra_event",
+        /// A row has the time of the machine, not the input's.
+        WallClock = "wall_clock",
+        /// An id is drawn, not derived.
+        RandomId = "random_id",
+        /// Two outputs of one input change places.
+        SwappedOutputs = "swapped_outputs",
+        /// A timer is set for later.
+        ChangedDeadline = "changed_deadline",
+        /// The last units of a SKU cannot be had.
+        ChangedStockGuard = "changed_stock_guard",
+        /// Lines stand in the order of a map whose hash seed is random.
+        UnorderedMap = "unordered_map",
+        /// The provider is asked for money of another currency.
+        WrongCurrency = "wrong_currency",
+    }
+}
+
 /// What happens at a failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -1,6 +1,6 @@
 use std::ffi::OsStr;
 
-use crate::{Action, Failpoint, Plant, VARIABLE};
+use crate::{Action, Change, Failpoint, Plant, VARIABLE};
 
 /// What a failpoint fails with: nothing, in this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub async fn reach(_: Failpoint) -> Result<(), Injected> {
 
 #[inline(always)]
 pub const fn planted(_: Plant) -> bool {
+    false
+}
+
+#[inline(always)]
+pub const fn changed(_: Change) -> bool {
     false
 }
 
@@ -58,6 +63,14 @@ pub fn with_plant(_: Plant, _: bool) -> PlantGuard {
     PlantGuard(())
 }
 
+/// Does nothing in this build.
+#[must_use]
+pub fn with_change(_: Change) -> ChangeGuard {
+    ChangeGuard(())
+}
+
+pub struct ChangeGuard(());
+
 pub struct HookGuard(());
 
 pub struct PlantGuard(());
@@ -80,7 +93,7 @@ mod tests {
     #[test]
     fn a_build_without_faults_refuses_to_be_told_of_any() {
         assert_eq!(refuse(None), Ok(()));
-        for told in ["plant:float_money", "guarded:float_money", "commit.before=crash", ""] {
+        for told in ["plant:float_money", "guarded:float_money", "change:random_id", "commit.before=crash", ""] {
             let reason = refuse(Some(OsStr::new(told))).unwrap_err();
             assert!(reason.contains(VARIABLE) && reason.contains("unset it"), "{reason}");
         }
@@ -90,6 +103,9 @@ mod tests {
     async fn nothing_is_planted_and_nothing_fails() {
         for plant in Plant::ALL {
             assert!(!planted(*plant) && !unguarded(*plant), "{plant}");
+        }
+        for change in Change::ALL {
+            assert!(!changed(*change), "{change}");
         }
         for point in Failpoint::ALL {
             assert_eq!(reach(*point).await, Ok(()), "{point}");

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::{Action, Failpoint, Plant, VARIABLE};
+use crate::{Action, Change, Failpoint, Plant, VARIABLE};
 
 /// What a failpoint fails with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) deliveries: Option<usize>,
     /// See [`relay_restart`](crate::relay_restart).
     pub(crate) relay_seed: Option<u64>,
+    /// See [`changed`](crate::changed).
+    pub(crate) changes: Vec<Change>,
     plants: Vec<Plant>,
     guarded: Vec<Plant>,
     points: BTreeMap<Failpoint, Vec<Rule>>,
@@ -158,6 +160,8 @@ impl Plan {
                 plan.plants.push(name.parse()?);
             } else if let Some(name) = word.strip_prefix("guarded:") {
                 plan.guarded.push(name.parse()?);
+            } else if let Some(name) = word.strip_prefix("change:") {
+                plan.changes.push(name.parse()?);
             } else if let Some(times) = word.strip_prefix("redeliver:") {
                 plan.deliveries = Some(times.parse().map_err(|_| format!("{times:?} is not a number"))?);
             } else if let Some(seed) = word.strip_prefix("restart_relay:") {
@@ -214,13 +218,14 @@ mod tests {
     #[test]
     fn reads_what_the_documentation_shows() {
         let plan = Plan::parse(
-            "plant:relay_skips_a_row guarded:float_money commit.before=crash append.after=fail@3 \
-             handler.before=hang:3000@2x5 redeliver:3 restart_relay:42",
+            "plant:relay_skips_a_row guarded:float_money change:wrong_rounding change:random_id commit.before=crash \
+             append.after=fail@3 handler.before=hang:3000@2x5 redeliver:3 restart_relay:42",
         )
         .unwrap();
         assert_eq!((plan.deliveries, plan.relay_seed), (Some(3), Some(42)));
         assert_eq!(plan.plants, [Plant::RelaySkipsARow]);
         assert_eq!(plan.guarded, [Plant::FloatMoney]);
+        assert_eq!(plan.changes, [Change::WrongRounding, Change::RandomId]);
         let actions = |point, times: usize| (0..times).map(|_| plan.at(point)).collect::<Vec<_>>();
         assert_eq!(actions(Failpoint::CommitBefore, 2), [Some(Action::Crash), None]);
         assert_eq!(actions(Failpoint::AppendAfter, 4), [None, None, Some(Action::Fail), None]);
@@ -232,6 +237,8 @@ mod tests {
             "nowhere=crash",
             "commit.before=explode",
             "plant:none",
+            "change:float_money",
+            "change:",
             "append.after=fail@soon",
             "redeliver:often",
         ] {

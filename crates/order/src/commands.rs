@@ -2,10 +2,12 @@
 
 use pangaea_contracts::order::{CancelOrder, PlaceOrder, Placed, Reason, RefundOrder};
 use pangaea_contracts::{Actor, OrderId, RefundId, SkuId, UserId};
+use pangaea_faults::{Change, changed};
 use pangaea_journal::Json;
 use pangaea_kernel::{Answer, Cx, Failure, Problem, ProblemKind};
 
 use crate::OrderSettings;
+use crate::changes::wall_clock;
 use crate::domain::{CancelRefusal, Event, Saga, Say, State, may_cancel};
 use crate::placing::{self, Priced};
 use crate::refunding::{self, RefundState, Restocking};
@@ -34,7 +36,7 @@ pub(crate) async fn place(cx: &mut Cx, command: PlaceOrder) -> Result<Answer, Fa
         attempt: Saga::PLACED.attempt,
         awaits_void: false,
         awaits_release: false,
-        placed_at: cx.now(),
+        placed_at: if changed(Change::WallClock) { wall_clock() } else { cx.now() },
         customer_id: customer_id(cx.actor()),
         customer_reference: command.customer_reference,
         currency: total.currency,
@@ -50,13 +52,18 @@ pub(crate) async fn place(cx: &mut Cx, command: PlaceOrder) -> Result<Answer, Fa
     let overridden = order.lines.0.iter().filter(|line| line.price_override).count();
     let detail = (overridden > 0).then(|| format!("prices of {overridden} lines set by {}", cx.actor().subject));
     note(cx, &mut order, "placed", detail);
+    if changed(Change::SwappedOutputs) {
+        speak(cx, &order, Say::ReserveStock, &settings);
+    }
     cx.emit(&Placed {
         order_id: order.id.clone(),
         customer_id: order.customer_id.clone(),
         lines: placing::ordered_lines(&order.lines.0, total.currency),
         total,
     });
-    speak(cx, &order, Say::ReserveStock, &settings);
+    if !changed(Change::SwappedOutputs) {
+        speak(cx, &order, Say::ReserveStock, &settings);
+    }
     set_deadline(cx, &order, &settings);
     let answer = order_answer(202, &order)?;
     cx.put(order);

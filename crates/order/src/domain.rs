@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use pangaea_contracts::order::Reason;
-use pangaea_faults::{Plant, planted, unguarded};
+use pangaea_faults::{Change, Plant, changed, planted, unguarded};
 use serde::{Deserialize, Serialize};
 
 use crate::OrderSettings;
@@ -177,6 +177,9 @@ pub(crate) fn may_cancel(state: State, staff: bool) -> Result<(), CancelRefusal>
 /// How long the order may stay as it is before something is done about it, in milliseconds; `None` once it is settled.
 pub(crate) fn deadline_ms(saga: &Saga, settings: &OrderSettings) -> Option<i64> {
     match saga.state {
+        State::Placed | State::Reserved | State::Authorized if changed(Change::ChangedDeadline) => {
+            Some(settings.answer_timeout_ms * 2)
+        }
         State::Placed | State::Reserved | State::Authorized => Some(settings.answer_timeout_ms),
         State::ActionRequired => Some(settings.action_timeout_ms),
         State::Committed if saga.attempt == 0 => Some(settings.answer_timeout_ms),

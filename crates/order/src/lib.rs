@@ -10,9 +10,11 @@
 //! | `store` | the tables |
 //! | `http` | the routes |
 //! | `verify` | what must be true of the tables at any time |
+//! | `changes` | what a replay must find, where a line does not say it |
 //!
 //! An order needs no other module to be up in order to be placed: prices are a projection of product's events.
 
+mod changes;
 mod commands;
 mod domain;
 mod http;

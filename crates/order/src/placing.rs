@@ -3,10 +3,11 @@
 use pangaea_contracts::order::{OrderedLine, PlaceLine, PlaceOrder};
 use pangaea_contracts::product::StockLine;
 use pangaea_contracts::{Currency, Money, MoneyError, SkuId};
-use pangaea_faults::{Plant, planted, unguarded};
+use pangaea_faults::{Change, Plant, changed, planted, unguarded};
 use pangaea_kernel::{Failure, Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::rounded_up;
 use crate::store::SkuPrice;
 
 pub(crate) const LINES_MAX: usize = 1_000;
@@ -67,6 +68,7 @@ pub(crate) fn price(lines: &[PlaceLine], prices: &[Option<SkuPrice>]) -> Result<
             }
         };
         let unit_price = line.unit_price.unwrap_or(Money::new(offer.unit_price, offer.currency));
+        let unit_price = if changed(Change::WrongRounding) { rounded_up(unit_price) } else { unit_price };
         let sum =
             line_total(unit_price, line.quantity).and_then(|sum| total.unwrap_or(Money::zero(sum.currency)).plus(sum));
         match sum {

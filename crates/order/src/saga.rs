@@ -9,11 +9,12 @@ use pangaea_contracts::product::{
     CommitRefused, CommitStock, ReleaseStock, ReservationExpired, ReserveStock, StockCommitted, StockRefused,
     StockReleased, StockReserved,
 };
-use pangaea_faults::{Plant, unguarded};
+use pangaea_faults::{Change, Plant, changed, unguarded};
 use pangaea_journal::Json;
 use pangaea_kernel::{Cx, Failure};
 
 use crate::OrderSettings;
+use crate::changes::RenamedConfirmed;
 use crate::domain::{self, Event, Say, State, Step};
 use crate::placing::stock_lines;
 use crate::store::{OrderRow, TimelineRow};
@@ -180,8 +181,11 @@ pub(crate) fn speak(cx: &mut Cx, order: &OrderRow, say: Say, settings: &OrderSet
         Say::CommitStock => cx.send(&CommitStock { order_id }),
         Say::Capture => cx.send(&Capture { order_id }),
         Say::Void => cx.send(&Void { order_id }),
+        Say::ReleaseStock if changed(Change::MissingCompensation) => {}
         Say::ReleaseStock => cx.send(&ReleaseStock { order_id }),
+        Say::Confirmed if changed(Change::RenamedField) => cx.emit(&RenamedConfirmed { order_id, amount: total }),
         Say::Confirmed => cx.emit(&Confirmed { order_id, total }),
+        Say::Cancelled if changed(Change::DroppedEvent) => {}
         Say::Cancelled => cx.emit(&Cancelled { order_id, reason: reason() }),
         Say::ManualReview => cx.emit(&ManualReview { order_id, reason: reason() }),
     }

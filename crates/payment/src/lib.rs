@@ -8,6 +8,7 @@
 //! accounts of the ledger, which is only ever added to; a call is made under one idempotency key until its outcome is
 //! known; money that turns up after an unknown outcome is given back.
 
+mod changes;
 mod domain;
 mod effects;
 mod handlers;

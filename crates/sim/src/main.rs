@@ -18,7 +18,7 @@ const PROGRESS_EVERY_SECONDS: u64 = 10;
 #[command(
     name = "cargo xtask sim",
     about = "Simulates the whole store, driven by seeds, and judges it after each run",
-    after_help = "Exit code: 0 when nothing was wrong, 1 with the seed of a run that failed. PANGAEA_FAULTS may plant a bug."
+    after_help = "Exit code: 0 when nothing was wrong, 1 with the seed of a run that failed. PANGAEA_FAULTS may plant a bug or a change."
 )]
 struct Cli {
     /// How many seeds to run, one after the other

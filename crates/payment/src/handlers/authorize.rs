@@ -1,8 +1,10 @@
 use pangaea_contracts::order::Reason;
 use pangaea_contracts::payment::{ActionRequired, Authorize, Authorized, Declined};
+use pangaea_faults::{Change, changed};
 use pangaea_kernel::{Cx, Failure, Outcome, Performed};
 
 use super::{book, end_flight, go_on, known, money, reconcile_later, save, stop_watching, tell};
+use crate::changes::{of_another_currency, random_id};
 use crate::domain::{AuthorizeReply, InFlight, State, VoidStage, check_amount, declined, outcome_unknown, owner_of};
 use crate::effects::{ActionPoll, AuthorizeIntent};
 use crate::ledger::TransferKind;
@@ -20,7 +22,7 @@ pub(crate) async fn authorize(cx: &mut Cx, command: Authorize) -> Result<(), Fai
 
 fn begin(cx: &mut Cx, command: Authorize) -> Result<(), Failure> {
     let Authorize { order_id, amount, payment_token } = command;
-    let payment_id = cx.id()?;
+    let payment_id = if changed(Change::RandomId) { random_id()? } else { cx.id()? };
     let now = cx.now();
     let mut payment = PaymentRow::new(order_id, payment_id, amount, now);
     payment.owner_id = owner_of(cx.actor());
@@ -33,6 +35,7 @@ fn begin(cx: &mut Cx, command: Authorize) -> Result<(), Failure> {
     if let Some(row) = payment.open(TransferKind::Authorize, amount.amount, now) {
         cx.put(row);
     }
+    let amount = if changed(Change::WrongCurrency) { of_another_currency(amount) } else { amount };
     let effect = AuthorizeIntent { order_id: payment.order_id.clone(), provider_key: None, amount, payment_token };
     payment.authorizing.0.key = Some(cx.perform(&effect));
     payment.in_flight = Some(InFlight::Authorize);

@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
 use pangaea_contracts::SkuId;
 use pangaea_contracts::order::Reason;
 use pangaea_contracts::product::{Shortage, StockLine};
+use pangaea_faults::{Change, changed};
 use serde::{Deserialize, Serialize};
 
 /// Units of one SKU in all lines of an order, at most; far above what a shop holds, far below what overflows.
@@ -103,7 +104,14 @@ pub(crate) fn sum_lines(lines: &[StockLine]) -> Result<Vec<StockLine>, Refusal> 
     if sums.is_empty() {
         return Err(invalid("there is no line".to_owned()));
     }
-    Ok(sums.into_iter().map(|(sku_id, quantity)| StockLine { sku_id: sku_id.clone(), quantity }).collect())
+    let summed = sums.into_iter().map(|(sku_id, quantity)| StockLine { sku_id: sku_id.clone(), quantity }).collect();
+    Ok(if changed(Change::UnorderedMap) { in_map_order(summed) } else { summed })
+}
+
+/// A planted change: as if the sums above were kept in a map whose hash seed is random.
+fn in_map_order(lines: Vec<StockLine>) -> Vec<StockLine> {
+    let sums: HashMap<SkuId, i64> = lines.into_iter().map(|line| (line.sku_id, line.quantity)).collect();
+    sums.into_iter().map(|(sku_id, quantity)| StockLine { sku_id, quantity }).collect()
 }
 
 /// Whether all of `lines` (summed per SKU) can be had. A level of `None`: there is no such SKU, or it is no longer sold.
@@ -112,10 +120,11 @@ pub(crate) fn sum_lines(lines: &[StockLine]) -> Result<Vec<StockLine>, Refusal> 
 /// Says which SKUs are unknown, or else which are short.
 pub(crate) fn check_availability(lines: &[StockLine], levels: &[Option<Level>]) -> Result<(), Refusal> {
     let (mut unknown, mut shortages) = (Vec::new(), Vec::new());
+    let short = |have: i64, want: i64| if changed(Change::ChangedStockGuard) { have <= want } else { have < want };
     for (StockLine { sku_id, quantity }, level) in lines.iter().zip(levels) {
         match level {
             None => unknown.push(sku_id.as_str()),
-            Some(level) if level.available() < *quantity => {
+            Some(level) if short(level.available(), *quantity) => {
                 shortages.push(Shortage { sku_id: sku_id.clone(), wanted: *quantity, available: level.available() });
             }
             Some(_) => {}

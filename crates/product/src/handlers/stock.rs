@@ -4,7 +4,7 @@ use pangaea_contracts::product::{
     StockReserved,
 };
 use pangaea_contracts::{Message, OrderId};
-use pangaea_faults::{Plant, planted};
+use pangaea_faults::{Change, Plant, changed, planted};
 use pangaea_journal::{Column, Json};
 use pangaea_kernel::{Cx, Failure};
 use schemars::JsonSchema;
@@ -100,6 +100,9 @@ pub(crate) async fn commit_stock(cx: &mut Cx, command: CommitStock) -> Result<()
     if row.state != ReservationState::Committed {
         row.state = ReservationState::Committed;
         cx.put(row);
+    }
+    if changed(Change::ExtraEvent) {
+        cx.emit(&StockCommitted { order_id: order_id.clone() });
     }
     cx.emit(&StockCommitted { order_id });
     Ok(())
