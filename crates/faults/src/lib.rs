@@ -14,6 +14,7 @@
 //! handler.before=hang:3000@2x5   from the second time on, five times, the step waits for 3,000 ms
 //! redeliver:3                    every message is handed on three times
 //! restart_relay:42               the relay starts again, somewhat earlier, at places that the seed decides
+//! clock:/tmp/now                 the time is what this file says, in milliseconds since 1970: a test moves it
 //! ```
 //!
 //! or, within one process and one thread, by a hook: see [`with_hook`], which the simulator uses.
@@ -24,9 +25,13 @@
 mod name;
 
 #[cfg(all(feature = "enabled", debug_assertions))]
+mod clock;
+#[cfg(all(feature = "enabled", debug_assertions))]
 mod on;
 #[cfg(all(feature = "enabled", debug_assertions))]
 mod repetition;
+#[cfg(all(feature = "enabled", debug_assertions))]
+pub use clock::{DrivenClock, driven_clock};
 #[cfg(all(feature = "enabled", debug_assertions))]
 use on::plan;
 #[cfg(all(feature = "enabled", debug_assertions))]
@@ -40,8 +45,8 @@ pub use repetition::{deliveries, relay_restart};
 mod off;
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
 pub use off::{
-    HookGuard, Injected, PlantGuard, deliveries, is_active, planted, reach, refuse, relay_restart, unguarded,
-    with_hook, with_plant,
+    DrivenClock, HookGuard, Injected, PlantGuard, deliveries, driven_clock, is_active, planted, reach, refuse,
+    relay_restart, unguarded, with_hook, with_plant,
 };
 
 pub use name::{Action, Failpoint, Plant};
