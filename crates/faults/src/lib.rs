@@ -16,6 +16,7 @@
 //! handler.before=hang:3000@2x5   from the second time on, five times, the step waits for 3,000 ms
 //! redeliver:3                    every message is handed on three times
 //! restart_relay:42               the relay starts again, somewhat earlier, at places that the seed decides
+//! clock:/tmp/now                 the time is what this file says, in milliseconds since 1970: a test moves it
 //! ```
 //!
 //! or, within one process and one thread, by a hook, a plant or a change: see [`with_hook`], which the simulator uses,
@@ -46,11 +47,15 @@ mod name;
 #[cfg(all(feature = "enabled", debug_assertions))]
 mod change;
 #[cfg(all(feature = "enabled", debug_assertions))]
+mod clock;
+#[cfg(all(feature = "enabled", debug_assertions))]
 mod on;
 #[cfg(all(feature = "enabled", debug_assertions))]
 mod repetition;
 #[cfg(all(feature = "enabled", debug_assertions))]
 pub use change::{ChangeGuard, changed, with_change};
+#[cfg(all(feature = "enabled", debug_assertions))]
+pub use clock::{DrivenClock, driven_clock};
 #[cfg(all(feature = "enabled", debug_assertions))]
 use on::plan;
 #[cfg(all(feature = "enabled", debug_assertions))]
@@ -64,8 +69,8 @@ pub use repetition::{deliveries, relay_restart};
 mod off;
 #[cfg(not(all(feature = "enabled", debug_assertions)))]
 pub use off::{
-    ChangeGuard, HookGuard, Injected, PlantGuard, changed, deliveries, is_active, planted, reach, refuse,
-    relay_restart, unguarded, with_change, with_hook, with_plant,
+    ChangeGuard, DrivenClock, HookGuard, Injected, PlantGuard, changed, deliveries, driven_clock, is_active, planted,
+    reach, refuse, relay_restart, unguarded, with_change, with_hook, with_plant,
 };
 
 pub use name::{Action, Change, Failpoint, Plant};

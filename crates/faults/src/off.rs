@@ -1,4 +1,5 @@
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use crate::{Action, Change, Failpoint, Plant, VARIABLE};
 
@@ -13,6 +14,18 @@ impl std::fmt::Display for Injected {
 }
 
 impl std::error::Error for Injected {}
+
+/// A clock that a test moves: none, in this build.
+#[derive(Clone, Copy, Debug)]
+pub enum DrivenClock {}
+
+// === impl DrivenClock ===
+
+impl DrivenClock {
+    pub fn now_ms(&self) -> i64 {
+        match *self {}
+    }
+}
 
 /// # Errors
 /// Never, in this build.
@@ -48,6 +61,11 @@ pub const fn deliveries() -> usize {
 
 #[inline(always)]
 pub const fn relay_restart(_: u64) -> Option<u64> {
+    None
+}
+
+#[inline(always)]
+pub const fn driven_clock() -> Option<Arc<DrivenClock>> {
     None
 }
 
@@ -93,7 +111,14 @@ mod tests {
     #[test]
     fn a_build_without_faults_refuses_to_be_told_of_any() {
         assert_eq!(refuse(None), Ok(()));
-        for told in ["plant:float_money", "guarded:float_money", "change:random_id", "commit.before=crash", ""] {
+        for told in [
+            "plant:float_money",
+            "guarded:float_money",
+            "change:random_id",
+            "commit.before=crash",
+            "clock:/tmp/now",
+            "",
+        ] {
             let reason = refuse(Some(OsStr::new(told))).unwrap_err();
             assert!(reason.contains(VARIABLE) && reason.contains("unset it"), "{reason}");
         }
@@ -110,6 +135,6 @@ mod tests {
         for point in Failpoint::ALL {
             assert_eq!(reach(*point).await, Ok(()), "{point}");
         }
-        assert!(!is_active());
+        assert!(!is_active() && driven_clock().is_none());
     }
 }

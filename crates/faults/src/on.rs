@@ -1,11 +1,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::{Action, Change, Failpoint, Plant, VARIABLE};
+use crate::{Action, Change, DrivenClock, Failpoint, Plant, VARIABLE};
 
 /// What a failpoint fails with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) relay_seed: Option<u64>,
     /// See [`changed`](crate::changed).
     pub(crate) changes: Vec<Change>,
+    /// See [`driven_clock`](crate::driven_clock).
+    pub(crate) clock: Option<Arc<DrivenClock>>,
     plants: Vec<Plant>,
     guarded: Vec<Plant>,
     points: BTreeMap<Failpoint, Vec<Rule>>,
@@ -100,7 +103,7 @@ pub fn unguarded(plant: Plant) -> bool {
 
 /// Whether any fault may happen here: what is one step for speed is then done in its parts.
 pub fn is_active() -> bool {
-    plan().is_some() || HOOK.with_borrow(Option::is_some)
+    plan().is_some_and(Plan::has_faults) || HOOK.with_borrow(Option::is_some)
 }
 
 /// Takes the faults of this process from the value of `PANGAEA_FAULTS`.
@@ -166,12 +169,20 @@ impl Plan {
                 plan.deliveries = Some(times.parse().map_err(|_| format!("{times:?} is not a number"))?);
             } else if let Some(seed) = word.strip_prefix("restart_relay:") {
                 plan.relay_seed = Some(seed.parse().map_err(|_| format!("{seed:?} is not a number"))?);
+            } else if let Some(file) = word.strip_prefix("clock:") {
+                plan.clock = Some(Arc::new(DrivenClock::open(Path::new(file))?));
             } else {
                 let (name, rule) = word.split_once('=').ok_or_else(|| format!("{word:?} names no action"))?;
                 plan.points.entry(name.parse()?).or_default().push(Rule::parse(rule)?);
             }
         }
         Ok(plan)
+    }
+
+    /// A clock that is driven is no fault: the store does the same by it, in the same steps.
+    fn has_faults(&self) -> bool {
+        let repeats = self.deliveries.is_some() || self.relay_seed.is_some();
+        repeats || !(self.plants.is_empty() && self.guarded.is_empty() && self.points.is_empty())
     }
 
     fn at(&self, point: Failpoint) -> Option<Action> {
@@ -232,6 +243,7 @@ mod tests {
         let hang = Some(Action::Hang { millis: 3000 });
         assert_eq!(actions(Failpoint::HandlerBefore, 7), [None, hang, hang, hang, hang, hang, None]);
         assert_eq!(plan.at(Failpoint::TakeBefore), None);
+        assert!(plan.has_faults() && !Plan::default().has_faults());
         for bad in [
             "commit.before",
             "nowhere=crash",
@@ -241,6 +253,7 @@ mod tests {
             "change:",
             "append.after=fail@soon",
             "redeliver:often",
+            "clock:/there/is/no/such/file",
         ] {
             assert!(Plan::parse(bad).is_err(), "{bad}");
         }

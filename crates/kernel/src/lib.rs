@@ -23,7 +23,7 @@ pub mod auth;
 pub mod http;
 
 pub use answer::Answer;
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SystemClock, process_clock};
 pub use cx::{Cx, DerivedId};
 pub use definition::{
     Definition, FindBreaches, Handler, Invariant, Keys, Module, Reader, Reading, Registered, Serve, Start,

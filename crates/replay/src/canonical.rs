@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use pangaea_contracts::{Envelope, digest_text};
+use pangaea_contracts::user::KeyPublished;
+use pangaea_contracts::{Envelope, Message, digest_text};
 use pangaea_journal::{Contents, Database, JournalError, Value};
 
 use crate::naming::{Document, name_ids};
@@ -10,6 +11,8 @@ use crate::text::{pieces, timeless};
 const PAGE: usize = 1_000;
 /// Kept by the kernel in every module: configuration, and keys that are random in every store.
 const KERNEL_TABLES: [&str; 2] = ["setting", "token_key"];
+/// What a column is called, or ends with, that holds what was sealed: no two seals of one text are alike.
+const SEALED: &str = "sealed";
 /// What a column that holds a moment is called, or ends with.
 const TIME_NAMES: [&str; 6] = ["at", "since", "from", "until", "before", "after"];
 /// The year 2001, in milliseconds: what is smaller in such a column is no moment and is kept.
@@ -24,7 +27,8 @@ pub struct Canonical {
 /// Reads the state and the outputs of modules that are quiet, each database of which gives a part.
 ///
 /// A module's outputs are grouped by key, in the order in which they were said; its tables are rows. Of both, times and
-/// positions are dropped, as is the trace that a request came with; ids are renamed by first appearance. Nothing else is.
+/// positions are dropped, as is the trace that a request came with; ids are renamed by first appearance; signing keys and what
+/// is sealed are random and left out. Nothing else is.
 ///
 /// # Errors
 /// When a database cannot be read.
@@ -53,8 +57,8 @@ async fn outputs(database: &Database) -> Result<BTreeMap<String, Vec<Envelope>>,
         let page = database.outbox_after("", after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(by_key) };
         after = last.position;
-        for message in page {
-            by_key.entry(message.key.clone()).or_default().push(Envelope::clone(&message));
+        for message in page.iter().filter(|message| message.subject != KeyPublished::SUBJECT) {
+            by_key.entry(message.key.clone()).or_default().push(Envelope::clone(message));
         }
     }
 }
@@ -79,13 +83,18 @@ fn field(column: &str, value: &Value) -> String {
     match value {
         Value::Int(Some(number)) if *number >= MOMENT_MIN_MS && is_time(column) => "time".to_owned(),
         Value::Int(Some(number)) => number.to_string(),
+        Value::Text(Some(_)) if is_called(column, SEALED) => SEALED.to_owned(),
         Value::Text(Some(text)) => timeless(text),
         Value::Int(None) | Value::Text(None) => "none".to_owned(),
     }
 }
 
 fn is_time(column: &str) -> bool {
-    TIME_NAMES.contains(&column.rsplit('_').next().unwrap_or(column))
+    TIME_NAMES.iter().any(|name| is_called(column, name))
+}
+
+fn is_called(column: &str, name: &str) -> bool {
+    column.rsplit('_').next() == Some(name)
 }
 
 // === impl Canonical ===

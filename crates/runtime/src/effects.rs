@@ -16,6 +16,7 @@ use crate::breaker::Breakers;
 use crate::config::EffectsConfig;
 use crate::queue::Queue;
 use crate::telemetry::spans::{Span, Spans, now};
+use crate::waiting::wait_for;
 
 /// Shorter waits are not shown: an open breaker that lets a call through at once is no wait.
 const WAIT_SHOWN_MIN: Duration = Duration::from_millis(1);
@@ -270,7 +271,7 @@ impl Runner {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => false,
-            () = tokio::time::sleep(wait) => true,
+            () = wait_for(&*self.clock, wait) => true,
         }
     }
 }

@@ -34,6 +34,7 @@ mod reader;
 mod recovered;
 mod relay;
 mod term;
+mod waiting;
 mod ways;
 mod writer;
 

@@ -3,11 +3,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use pangaea_contracts::Timestamp;
-use pangaea_kernel::{Done, Work};
+use pangaea_kernel::{Clock, Done, Work};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admission::{Admission, Shed, ShedReason};
 use crate::telemetry::spans::now;
+use crate::waiting::wait_until;
 
 /// Payloads of commands that may wait, together: their number alone would let a few thousand large ones fill the memory.
 const COMMAND_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -147,14 +148,10 @@ fn bytes_of(work: &Work) -> usize {
 
 impl Lanes {
     /// Waits for work, or until the next timer is due, and takes what is waiting, up to the batch's bound.
-    pub(crate) async fn take(&mut self, now: Timestamp, next_timer: Option<Timestamp>) -> Wake {
+    pub(crate) async fn take(&mut self, clock: &dyn Clock, next_timer: Option<Timestamp>) -> Wake {
         let timer = async {
             match next_timer {
-                // A long wait is cut, so that a clock that was set forward is noticed.
-                Some(due) => {
-                    let millis = due.millis_since(now).clamp(0, 1_000);
-                    tokio::time::sleep(std::time::Duration::from_millis(millis as u64)).await;
-                }
+                Some(due) => wait_until(clock, due).await,
                 None => std::future::pending().await,
             }
         };
@@ -210,7 +207,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use pangaea_contracts::Actor;
-    use pangaea_kernel::{Input, InputKind};
+    use pangaea_kernel::{Input, InputKind, ManualClock};
     use tokio::sync::watch;
 
     use super::*;
@@ -259,7 +256,7 @@ mod tests {
             results.try_send(Job { work: vec![work()], reply: None, queued_at: now() }).map_err(drop).unwrap();
             commands.try_send(Job { work: vec![work(), work()], reply: None, queued_at: now() }).map_err(drop).unwrap();
         }
-        let Wake::Jobs(jobs) = lanes.take(Timestamp::default(), None).await else { panic!("there is work") };
+        let Wake::Jobs(jobs) = lanes.take(&ManualClock::default(), None).await else { panic!("there is work") };
         let commands = jobs.iter().filter(|job| job.work.len() == 2).count();
         assert_eq!((jobs.len() - commands, commands), (56, 8));
     }
@@ -280,7 +277,7 @@ mod tests {
         let _first = queue.command(command(large)).unwrap();
         let _second = queue.command(command(large)).unwrap();
         assert!(is_full(queue.command(command(1))));
-        let Wake::Jobs(jobs) = lanes.take(Timestamp::default(), None).await else { panic!("there is work") };
+        let Wake::Jobs(jobs) = lanes.take(&ManualClock::default(), None).await else { panic!("there is work") };
         assert_eq!(jobs.len(), 2);
         let _third = queue.command(command(COMMAND_BYTES_MAX + 1)).expect("one alone is bounded by its request");
         assert!(is_full(queue.command(command(1))));

@@ -53,7 +53,7 @@ impl WriterTask {
             if let Err(injected) = reach(Failpoint::TakeBefore).await {
                 break Err(ExecutorError::Fatal(injected.into()));
             }
-            let (now, next_timer) = (self.clock.now(), self.executor.next_timer().filter(|_| !draining));
+            let next_timer = self.executor.next_timer().filter(|_| !draining);
             let drain = self.drain.clone();
             let wake = tokio::select! {
                 biased;
@@ -62,7 +62,7 @@ impl WriterTask {
                     self.lanes.close();
                     continue;
                 }
-                wake = self.lanes.take(now, next_timer) => wake,
+                wake = self.lanes.take(&*self.clock, next_timer) => wake,
                 () = tokio::time::sleep(HEARTBEAT_EVERY), if self.has_heartbeat() => {
                     if let Err(error) = self.heartbeat().await {
                         break Err(error);

@@ -3,10 +3,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use pangaea_contracts::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::api::Api;
 use crate::broker::Broker;
+use crate::clock::DrivenClock;
 use crate::folder::Folder;
 use crate::host::Host;
 use crate::placement::{Guest, Placement};
@@ -19,6 +21,8 @@ use crate::{free_port, program, workspace};
 
 /// Stores at once in this process: each may be seven processes.
 static PLACES: Semaphore = Semaphore::const_new(2);
+/// Tells a process which faults it has.
+const FAULTS: &str = "PANGAEA_FAULTS";
 
 /// What a store is to be, before it starts.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub struct StoreBuilder {
     on_postgres: bool,
     own_postgres: bool,
     with_proxies: bool,
+    clock_from: Option<Timestamp>,
     shut: BTreeSet<Link>,
 }
 
@@ -62,6 +67,7 @@ impl StoreBuilder {
             on_postgres: placement.has_postgres(),
             own_postgres: false,
             with_proxies: false,
+            clock_from: None,
             shut: BTreeSet::new(),
         }
     }
@@ -137,6 +143,14 @@ impl StoreBuilder {
         self
     }
 
+    /// The time of all processes that host modules is a driven one, which begins then: [`Store::clock`]. It needs a program
+    /// that was built with faults, as that of the tests is.
+    #[must_use]
+    pub fn clock_from(mut self, start: Timestamp) -> Self {
+        self.clock_from = Some(start);
+        self
+    }
+
     /// The same, and this link is shut at the start, as if its server were not there yet.
     #[must_use]
     pub fn shut(mut self, link: Link) -> Self {
@@ -158,9 +172,14 @@ impl StoreBuilder {
     ///
     /// # Errors
     /// When a server does not start.
-    pub async fn spawn(self) -> Result<Store> {
+    pub async fn spawn(mut self) -> Result<Store> {
         let place = PLACES.acquire().await.context("places are never closed")?;
         let (placement, folder) = (self.placement, Folder::new("store")?);
+        let clock = self.clock_from.map(|start| DrivenClock::new(folder.path(), start)).transpose()?;
+        if let Some(clock) = &clock {
+            let faults = self.env.remove(FAULTS).map_or_else(String::new, |faults| format!(" {faults}"));
+            self.env.insert(FAULTS.to_owned(), clock.fault() + &faults);
+        }
         let program = self.program.clone().map_or_else(|| program().map(Path::to_owned), Ok)?;
         let mut broker = placement.has_broker().then(|| Broker::new(folder.path())).transpose()?;
         if let Some(broker) = broker.as_mut().filter(|_| !self.without_broker) {
@@ -189,6 +208,7 @@ impl StoreBuilder {
             postgres,
             database,
             proxies,
+            clock,
             env,
             folder,
             program,

@@ -27,6 +27,7 @@
 mod api;
 mod broker;
 mod builder;
+mod clock;
 mod diff;
 mod folder;
 mod host;
@@ -47,6 +48,7 @@ pub mod scenario;
 pub use api::{Account, Answer, Api, Call};
 pub use broker::Broker;
 pub use builder::StoreBuilder;
+pub use clock::DrivenClock;
 pub use folder::Folder;
 pub use host::Host;
 pub use placement::{Guest, Part, Placement};

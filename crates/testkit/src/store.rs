@@ -8,6 +8,7 @@ use tokio::sync::SemaphorePermit;
 use crate::api::{Account, Api};
 use crate::broker::Broker;
 use crate::builder::{StoreBuilder, config_file};
+use crate::clock::DrivenClock;
 use crate::folder::Folder;
 use crate::host::{Host, stop, wait_answers};
 use crate::placement::Placement;
@@ -32,6 +33,7 @@ pub struct Store {
     pub(crate) postgres: Option<Postgres>,
     pub(crate) database: Option<Database>,
     pub(crate) proxies: Proxies,
+    pub(crate) clock: Option<DrivenClock>,
     /// What all processes of the store share of their environment.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) folder: Folder,
@@ -102,6 +104,14 @@ impl Store {
     /// When the store has none of its own: [`StoreBuilder::own_postgres`].
     pub fn postgres(&mut self) -> &mut Postgres {
         self.postgres.as_mut().expect("this store has a PostgreSQL server of its own")
+    }
+
+    /// Its clock.
+    ///
+    /// # Panics
+    /// When the store has the machine's: [`StoreBuilder::clock_from`].
+    pub fn clock(&self) -> &DrivenClock {
+        self.clock.as_ref().expect("this store's clock is driven")
     }
 
     /// The proxies on its connections; none where the store was started without: [`StoreBuilder::with_proxies`].

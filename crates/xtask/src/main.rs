@@ -63,6 +63,13 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the store and run one workload in every placement: the same outcome everywhere, else the first difference.
+    #[command(disable_help_flag = true)]
+    Equivalence {
+        /// Its arguments, e.g. `--placement apart-postgres --rounds 10`, `--json`, or `--help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Make a module: a contract crate and a module crate that compile and are tested, to be made one's own.
     NewModule(new_module::NewModuleArgs),
 }
@@ -96,7 +103,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Up(args) => up::run(&args),
         Command::Sim { args } => binary::sim(&args),
         Command::Bench { args } => binary::bench(&args),
-        Command::Drill { args } => drill::run(&args),
+        Command::Drill { args } => drill::run("drill", &args),
+        Command::Equivalence { args } => drill::run("equivalence", &args),
         Command::NewModule(args) => new_module::run(args),
     }
 }
@@ -107,11 +115,15 @@ mod tests {
 
     #[test]
     fn the_help_of_what_is_run_is_asked_there_and_not_here() {
-        for name in ["bench", "drill", "sim"] {
+        for name in ["bench", "drill", "equivalence", "sim"] {
             for given in [&["--help"][..], &["saga", "--help"]] {
                 let line = ["xtask", name].into_iter().chain(given.iter().copied());
                 let Cli { command } = Cli::try_parse_from(line).unwrap();
-                let (Command::Bench { args } | Command::Drill { args } | Command::Sim { args }) = command else {
+                let (Command::Bench { args }
+                | Command::Drill { args }
+                | Command::Equivalence { args }
+                | Command::Sim { args }) = command
+                else {
                     panic!("{name} is {command:?}");
                 };
                 assert_eq!(args, given, "{name}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use pangaea_kernel::SystemClock;
+use pangaea_kernel::process_clock;
 use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::{Host, Started, telemetry};
 use pangaea_user::User;
@@ -39,7 +39,7 @@ pub(super) async fn run(args: RunArgs, catalogue: &Catalogue) -> Result<ExitCode
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let embedded = provider.is_embedded();
-    let outcome = match Host::build(config.clone(), modules, Arc::new(SystemClock), telemetry.clone()).await {
+    let outcome = match Host::build(config.clone(), modules, process_clock(), telemetry.clone()).await {
         Ok(host) => host.run(shutdown, |started| announce(&config, user, started, embedded)).await,
         Err(error) => Err(error),
     };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use pangaea_contracts::Role;
-use pangaea_kernel::{Problem, SystemClock};
+use pangaea_kernel::{Problem, process_clock};
 use pangaea_runtime::Host;
 use pangaea_runtime::config::BusKind;
 use pangaea_runtime::telemetry::Telemetry;
@@ -60,7 +60,7 @@ pub(super) async fn run(command: UserCommand, catalogue: &Catalogue) -> Result<E
     config.operations.listen = ([127, 0, 0, 1], 0).into();
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: true };
     let Modules { all: modules, user: accounts } = catalogue.build(&config, &outside)?;
-    let host = Host::build(config, modules, Arc::new(SystemClock), Telemetry::off()).await?;
+    let host = Host::build(config, modules, process_clock(), Telemetry::off()).await?;
 
     let stop = CancellationToken::new();
     let outcome = Arc::new(Mutex::new(None));
