@@ -20,14 +20,18 @@ pub struct BaselineProgram {
     header: Header,
     /// For the files that are passed to and fro.
     folder: PathBuf,
+    /// What of this process's environment is not the baseline's.
+    without: &'static str,
 }
 
 // === impl BaselineProgram ===
 
 impl BaselineProgram {
-    /// `folder` is there, and the caller's to remove.
-    pub fn new(program: &Path, recording: &Recording, folder: &Path) -> Self {
-        Self { program: program.to_owned(), header: recording.header().clone(), folder: folder.to_owned() }
+    /// `folder` is there, and the caller's to remove. The variable `without` is not handed on: a fault that is asked for
+    /// here is not to be the baseline's too.
+    pub fn new(program: &Path, recording: &Recording, folder: &Path, without: &'static str) -> Self {
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        Self { program, header: recording.header().clone(), folder, without }
     }
 
     async fn ask(&self, module: &ModuleRecording, entries: &[Entry]) -> Result<Option<Expected>, ReplayError> {
@@ -37,7 +41,7 @@ impl BaselineProgram {
         out.finish()?;
         let mut command = Command::new(&self.program);
         command.arg("replay").arg(&given).arg("--recompute").arg(&answer).arg("--force");
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        command.env_remove(self.without).stdin(Stdio::null()).kill_on_drop(true);
         let refused = |reason: String| ReplayError::file(&self.program, format!("as a baseline: {reason}"));
         let ended = tokio::time::timeout(PATIENCE, command.output()).await;
         let ended = ended.map_err(|_| refused(format!("no answer within {} s", PATIENCE.as_secs())))?;

@@ -51,7 +51,11 @@ async fn first_shrunk(
     between: &Path,
 ) -> Result<Option<(Pair, Shrunk)>> {
     std::fs::create_dir_all(between).with_context(|| between.display().to_string())?;
-    let program = args.shrink.baseline.as_ref().map(|program| BaselineProgram::new(program, recording, between));
+    let program = args
+        .shrink
+        .baseline
+        .as_ref()
+        .map(|program| BaselineProgram::new(program, recording, between, pangaea_faults::VARIABLE));
     let baseline = program.as_ref().map(|program| program as &dyn Baseline);
     let progress = Progress::default();
     let _ticker = Ticker::start("shrinking", None, progress.clone());
