@@ -15,6 +15,7 @@ pub mod scenarios;
 mod session;
 mod shop;
 mod spoiling;
+mod trade;
 
 pub use clients::{Accepted, Clients, Pace};
 pub use collector::{Collector, LogLine, Span, Trace};
@@ -22,3 +23,4 @@ pub use replies::Replies;
 pub use session::Session;
 pub use shop::{Shop, Sku, ask_to_place, is_settled, order_body, settled};
 pub use spoiling::{buries, spoil_newest};
+pub use trade::trade;

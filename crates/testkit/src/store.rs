@@ -315,9 +315,18 @@ impl Store {
     /// # Errors
     /// When it fails.
     pub async fn record(&self, name: &str, more: &[&str]) -> Result<PathBuf> {
+        self.record_by(&self.program, name, more).await
+    }
+
+    /// The same, by the program of another release.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn record_by(&self, program: &Path, name: &str, more: &[&str]) -> Result<PathBuf> {
         let config = config_file(self.placement);
         let args = [&["record", "--config", &config, "--output", name, "--json"], more].concat();
-        self.run_within(&args, RECORDED_MAX).await?.success().context("pangaea record")?;
+        let ended = run_within(program, self.folder.path(), &args, &self.env, RECORDED_MAX).await?;
+        ended.success().context("pangaea record")?;
         Ok(self.folder.path().join(name))
     }
 

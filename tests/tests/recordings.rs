@@ -1,0 +1,82 @@
+//! Recordings of releases are read for ever, and replay clean or as was reviewed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use pangaea_replay::Recording;
+use pangaea_testkit::{Placement, Release, Store, program, run_program, workspace};
+use pangaea_tests::{Shop, trade};
+
+/// What v0.1.0 said is reviewed once, for every journal that it leaves.
+const BY_V0_1_0: &str = "v0.1.0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kept_recording_replays_as_reviewed() -> Result<()> {
+    let folder = workspace().join("tests/recordings");
+    let mut files: Vec<PathBuf> = Vec::new();
+    for file in std::fs::read_dir(&folder)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "rec") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    ensure!(files.len() >= 2, "{files:?}");
+    for file in files {
+        let recording = Recording::open(&file)?;
+        ensure!(recording.header().redacted, "{} may hold what is personal", file.display());
+        ensure!(recording.modules().iter().all(|module| module.end.inputs > 0), "{}", file.display());
+        replays_as_reviewed(&file, &file.with_extension("expected"))
+            .await
+            .with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_v0_1_0_is_recorded_by_this_version() -> Result<()> {
+    let old = Release::v0_1_0()?;
+    let shop = Shop::open_with(Store::builder(Placement::TogetherMemory).release(&old)).await?;
+    trade(&shop).await?;
+    let file = shop.store.record_by(program()?, "old.rec", &["--ignore", "@traceparent"]).await?;
+    keep(&file, BY_V0_1_0)?;
+    let recording = Recording::open(&file)?;
+    for module in recording.modules() {
+        ensure!(module.end.handled_by.keys().eq([&old.version()?]), "{:?}", module.end.handled_by);
+        ensure!(module.end.asked_unknown == module.end.inputs, "v0.1.0 did not write down what was asked for");
+    }
+    replays_as_reviewed(&file, &workspace().join("tests/recordings/v0.1.0.expected")).await?;
+    shop.store.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_this_version_replays_clean_and_is_deterministic() -> Result<()> {
+    let shop = Shop::open(Placement::TogetherMemory).await?;
+    trade(&shop).await?;
+    let file = shop.store.record("new.rec", &[]).await?;
+    keep(&file, "v0.2.0")?;
+    shop.store.replays_clean(&file, &[]).await?;
+    shop.store.replays_clean(&file, &["--determinism"]).await?;
+    shop.close().await
+}
+
+async fn replays_as_reviewed(file: &Path, expected: &Path) -> Result<()> {
+    let (file, folder) = (file.display().to_string(), std::env::temp_dir());
+    let expected_text = expected.display().to_string();
+    let mut args = vec!["replay", &file];
+    if expected.is_file() {
+        args.extend(["--expected", &expected_text]);
+    }
+    run_program(&folder, &args, &[]).await?.success().context("pangaea replay")?;
+    Ok(())
+}
+
+/// Where somebody asks for it, a new recording takes the place of the one that is kept.
+fn keep(file: &Path, name: &str) -> Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "a test is told by the environment that its recording is to be kept")]
+    let is_asked = std::env::var_os("PANGAEA_KEEP_RECORDINGS").is_some();
+    if is_asked {
+        std::fs::copy(file, workspace().join(format!("tests/recordings/{name}.rec")))?;
+    }
+    Ok(())
+}
