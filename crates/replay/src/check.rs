@@ -138,7 +138,7 @@ pub(crate) fn read_ahead(module: &ModuleRecording) -> mpsc::Receiver<Result<Vec<
             let part = entries.next_frame();
             let is_last = part.as_ref().map_or(true, Vec::is_empty);
             // Whoever does not listen any more needs no more.
-            if (part.is_err() || !is_last) && send.blocking_send(part).is_err() || is_last {
+            if send.blocking_send(part).is_err() || is_last {
                 return;
             }
         }

@@ -27,6 +27,7 @@ mod error;
 mod expectation;
 mod html_report;
 mod ignore;
+mod journal_check;
 mod naming;
 mod recompute;
 mod record;
@@ -47,6 +48,7 @@ pub use determinism::{Conditions, determinism, usual_conditions};
 pub use error::ReplayError;
 pub use expectation::{Expectation, ModuleExpectation};
 pub use ignore::Ignore;
+pub use journal_check::{JournalReport, check_journal};
 pub use recompute::recompute;
 pub use record::{From, RecordOptions, record};
 pub use recording::{

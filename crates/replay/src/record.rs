@@ -18,7 +18,7 @@ use crate::state::{TableDigest, exact_digest};
 use crate::{ReplayError, Until};
 
 /// Rows read at once: each may be a quarter of a megabyte.
-const PAGE: usize = 256;
+pub(crate) const PAGE: usize = 256;
 
 /// Which part of a history is recorded.
 #[derive(Clone, Debug, Default)]
@@ -68,10 +68,10 @@ pub async fn record(
     Ok(end)
 }
 
-struct Recorder<'a> {
+pub(crate) struct Recorder<'a> {
     module: &'static str,
     definition: &'a Arc<Definition>,
-    snapshot: Snapshot,
+    pub(crate) snapshot: Snapshot,
     redactor: Option<Redactor>,
     /// Follows where the tables' state is needed and none holds it; until something is said otherwise.
     rerun: Result<Replayer, String>,
@@ -90,7 +90,7 @@ struct Reader {
 // === impl Recorder ===
 
 impl<'a> Recorder<'a> {
-    async fn new(
+    pub(crate) async fn new(
         snapshot: Snapshot,
         definition: &'a Arc<Definition>,
         options: &RecordOptions,
@@ -266,7 +266,7 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    async fn page(&mut self, position: u64, limit: usize) -> Result<Vec<Entry>, ReplayError> {
+    pub(crate) async fn page(&mut self, position: u64, limit: usize) -> Result<Vec<Entry>, ReplayError> {
         let handled = self.snapshot.inbox_from(position, limit).await.map_err(ReplayError::journal(self.module))?;
         if handled.len() < limit || handled.first().is_some_and(|first| first.admitted.position != position) {
             let reason = format!("the inbox is torn: not every input from {position} on is there (`pangaea verify`)");

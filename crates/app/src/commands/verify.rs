@@ -7,6 +7,7 @@ mod books;
 mod check;
 mod journals;
 mod ledger;
+mod replays;
 mod settle;
 pub(super) mod stores;
 #[cfg(test)]
@@ -44,6 +45,9 @@ pub(crate) struct VerifyArgs {
     /// How long a live store may take to pass what was found under way, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     settle_ms: u64,
+    /// Leave the replay of the journals out, which takes a second for some ten thousand inputs
+    #[arg(long)]
+    no_replay: bool,
     /// Print the checks as JSON
     #[arg(long)]
     json: bool,
@@ -57,7 +61,14 @@ pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitC
     let config = args.config.load()?.config;
     let stores = Stores::open(&config, catalogue, args.ledger, args.allow_dead_letters).await?;
     let settle = Duration::from_millis(args.settle_ms);
-    let checks = persisting(&stores, settle).await;
+    let checks = async {
+        let mut checks = persisting(&stores, settle).await?;
+        if !args.no_replay {
+            checks.extend(replays::look(&stores, stores::definitions(&config, catalogue)?).await?);
+        }
+        anyhow::Ok(checks)
+    };
+    let checks = checks.await;
     stores.close().await;
     let checks = checks?;
     let ok = checks.iter().all(Check::is_ok);
