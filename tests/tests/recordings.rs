@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use pangaea_replay::Recording;
 use pangaea_testkit::{Placement, Release, Store, program, run_program, workspace};
 use pangaea_tests::{Shop, trade};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 /// What v0.1.0 said is reviewed once, for every journal that it leaves.
 const BY_V0_1_0: &str = "v0.1.0";
@@ -57,6 +58,27 @@ async fn a_journal_of_this_version_replays_clean_and_is_deterministic() -> Resul
     keep(&file, "v0.2.0")?;
     shop.store.replays_clean(&file, &[]).await?;
     shop.store.replays_clean(&file, &["--determinism"]).await?;
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_on_postgres_has_the_same_digests_in_a_replay() -> Result<()> {
+    let shop = Shop::open(Placement::ApartPostgres).await?;
+    trade(&shop).await?;
+    let file = shop.store.record("postgres.rec", &[]).await?;
+    shop.store.replays_clean(&file, &[]).await?;
+    // The replay's own schemas are those of the modules, so it needs another database.
+    let url = shop.store.env("DATABASE__URL").context("the store is on PostgreSQL")?.to_owned();
+    let (server, _) = url.rsplit_once('/').context("the URL names a database")?;
+    let name = format!("replay_{}", std::process::id());
+    let mut connection = PgConnection::connect(&url).await?;
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+    let replayed = shop.store.replays_clean(&file, &["--determinism", "--postgres", &format!("{server}/{name}")]).await;
+    connection.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await?;
+    let report = replayed?;
+    let runs = report["modules"].as_array().context("modules")?.iter();
+    let on_postgres = runs.filter(|run| run["module"].as_str().is_some_and(|name| name.contains("PostgreSQL"))).count();
+    ensure!(on_postgres == 4, "{report:#}");
     shop.close().await
 }
 

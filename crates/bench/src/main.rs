@@ -12,6 +12,7 @@ mod memory;
 mod orders;
 mod place;
 mod reads;
+mod replay;
 mod saga;
 mod settings;
 mod sheet;
@@ -60,6 +61,8 @@ enum Bench {
     Reads(reads::ReadsArgs),
     /// What exporting a tenth of the traces costs
     Telemetry(telemetry::TelemetryArgs),
+    /// Inputs a second through the handlers again, and memory of a longer recording
+    Replay(replay::ReplayArgs),
     #[command(hide = true)]
     BareRoute(reads::BareArgs),
 }
@@ -103,6 +106,7 @@ async fn run(bench: Bench) -> Result<()> {
         Bench::Size(args) => (args.common.clone(), size::run(args).await?),
         Bench::Reads(args) => (args.common.clone(), reads::run(args).await?),
         Bench::Telemetry(args) => (args.common.clone(), telemetry::run(args).await?),
+        Bench::Replay(args) => (args.common.clone(), replay::run(args).await?),
         Bench::BareRoute(args) => return reads::bare_route(args).await,
     };
     sheet.print(common.json)

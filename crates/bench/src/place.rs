@@ -130,6 +130,25 @@ impl Place {
         Ok(Store { process, ready_after: begun.elapsed() })
     }
 
+    /// The program that this bench measures.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(crate) fn program(&self) -> Result<&'static Path> {
+        program()
+    }
+
+    /// Runs `pangaea record` on the store.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub(crate) async fn record(&self, file: &Path) -> Result<()> {
+        let file = file.display().to_string();
+        let record = self.process("record", &["record", "--force", "--output", &file])?;
+        record.run(VERIFY_MAX).await?.success().context("pangaea record")?;
+        Ok(())
+    }
+
     /// Runs `pangaea verify` on the store.
     ///
     /// # Errors

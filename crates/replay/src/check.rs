@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::ReplayError;
 use crate::compare::compare;
 use crate::ignore::Ignore;
-use crate::recording::{Entry, ModuleRecording};
+use crate::recording::{EndState, Entry, ModuleRecording};
 use crate::report::{ModuleReport, StateVerdict};
 use crate::scratch::{IN_MEMORY, at_start};
 use crate::state::exact_digest;
@@ -71,6 +71,7 @@ pub async fn check(
 ) -> Result<ModuleReport, ReplayError> {
     let begun = Instant::now();
     let mut replayer = at_start(module, &definition, &options.database_url).await?;
+    let began = begins_as_recorded(module, &replayer).await?;
     let mut tally = Tally::new(module.name(), options);
     let mut parts = read_ahead(module);
     let mut is_whole = true;
@@ -94,14 +95,25 @@ pub async fn check(
             break;
         }
     }
-    let state = if is_whole {
-        let digest = digest_of(&replayer).await?;
-        StateVerdict::of(&module.end.end, digest, &options.ignore)
-    } else {
-        StateVerdict::NotCompared("the replay ends before the recording does".to_owned())
+    let state = match began {
+        Err(otherwise) => StateVerdict::NotCompared(otherwise),
+        Ok(()) if is_whole => StateVerdict::of(&module.end.end, digest_of(&replayer).await?, &options.ignore),
+        Ok(()) => StateVerdict::NotCompared("the replay ends before the recording does".to_owned()),
     };
     replayer.stop().await.map_err(ReplayError::journal(module.name()))?;
     Ok(ModuleReport { state, seconds: begun.elapsed().as_secs_f64(), ..tally.report })
+}
+
+/// Whether the tables before the first input are what they were: this program may have others.
+async fn begins_as_recorded(module: &ModuleRecording, replayer: &Replayer) -> Result<Result<(), String>, ReplayError> {
+    let recorded = EndState::Stored(module.start.state.clone());
+    Ok(match StateVerdict::of(&recorded, digest_of(replayer).await?, &Ignore::default()) {
+        StateVerdict::Differs(tables) => {
+            let names: Vec<_> = tables.into_iter().map(|one| one.table).collect();
+            Err(format!("they begin otherwise in this program: {}", names.join(", ")))
+        }
+        _ => Ok(()),
+    })
 }
 
 /// Runs recorded entries.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::compare::{Change, Difference, Utterance};
 use crate::report::{ModuleReport, Report, StateVerdict};
-use crate::text_report::name;
+use crate::text_report::{more_of, name};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -61,7 +61,7 @@ fn module(page: &mut String, module: &ModuleReport) {
     module.differences.iter().for_each(|one| difference(page, one));
     let more = module.differing.saturating_sub(module.differences.len() as u64);
     if more > 0 {
-        let _ = writeln!(page, "<p>… and {more} inputs more that differ.</p>");
+        let _ = writeln!(page, "<p>… and {}.</p>", more_of(more));
     }
     page.push_str("</section>\n");
 }

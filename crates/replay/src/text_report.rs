@@ -40,7 +40,8 @@ impl Report {
             [] => page.line("", Tone::Strong, &format!("{inputs} inputs replayed: nothing differs")),
             modules => {
                 let names: Vec<_> = modules.iter().map(|module| module.module.as_str()).collect();
-                page.line("", Tone::Strong, &format!("{inputs} inputs replayed: {} differs", names.join(", ")));
+                let differ = if names.len() == 1 { "differs" } else { "differ" };
+                page.line("", Tone::Strong, &format!("{inputs} inputs replayed: {} {differ}", names.join(", ")));
             }
         }
         page.text
@@ -80,7 +81,7 @@ impl Page {
         }
         let more = module.differing.saturating_sub(module.differences.len() as u64);
         if more > 0 {
-            self.line("  ", Tone::Dim, &format!("… and {more} inputs more that differ (--keep)"));
+            self.line("  ", Tone::Dim, &format!("… and {} (--keep)", more_of(more)));
         }
         match &module.state {
             StateVerdict::Equal => {}
@@ -157,6 +158,11 @@ pub(crate) fn name(kind: UtteranceKind, subject: &str, key: &str) -> String {
         UtteranceKind::Effect => format!("effect {subject} {key}"),
         UtteranceKind::Answer => "answer".to_owned(),
     }
+}
+
+/// What is counted and not told.
+pub(crate) fn more_of(more: u64) -> String {
+    if more == 1 { "1 more that differs".to_owned() } else { format!("{more} more that differ") }
 }
 
 pub(crate) fn shortened(value: &Value) -> String {

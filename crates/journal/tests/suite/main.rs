@@ -11,5 +11,6 @@ mod memory;
 mod migrations;
 mod model;
 mod opening;
+mod snapshot;
 mod support;
 mod unit_of_work;

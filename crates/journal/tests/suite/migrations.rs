@@ -21,7 +21,7 @@ async fn applies_each_once(place: Place) {
     assert_eq!((rows.len(), rows[0].get::<i64>(0).unwrap(), rows[0].get::<Option<String>>(1).unwrap()), (1, 7, None));
     let names = database.fetch(Statement::new("SELECT name FROM migration ORDER BY name")).await.unwrap();
     let names: Vec<String> = names.iter().map(|row| row.get(0).unwrap()).collect();
-    assert_eq!(names, ["0001", "0002", "journal/0001"]);
+    assert_eq!(names, ["0001", "0002", "journal/0001", "journal/0002"]);
     place.remove().await;
 }
 
