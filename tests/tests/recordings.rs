@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use pangaea_replay::Recording;
 use pangaea_testkit::{Placement, Release, Store, program, run_program, workspace};
 use pangaea_tests::{Shop, trade};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 
 /// What v0.1.0 said is reviewed once, for every journal that it leaves.
 const BY_V0_1_0: &str = "v0.1.0";
@@ -80,6 +80,32 @@ async fn a_journal_on_postgres_has_the_same_digests_in_a_replay() -> Result<()> 
     let on_postgres = runs.filter(|run| run["module"].as_str().is_some_and(|name| name.contains("PostgreSQL"))).count();
     ensure!(on_postgres == 4, "{report:#}");
     shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_what_no_input_made() -> Result<()> {
+    let shop = Shop::open(Placement::TogetherMemory).await?;
+    trade(&shop).await?;
+    shop.store.verify().await?;
+    for (module, damage, check) in [
+        ("order", "UPDATE outbox SET payload = replace(payload, '\"quantity\":1', '\"quantity\":7')", "say again"),
+        ("product", "UPDATE stock SET on_hand = on_hand + 1 WHERE reserved = 0", "its tables are"),
+    ] {
+        let file = shop.store.folder().join(&format!("{module}.db"));
+        let mut connection = SqliteConnection::connect(&format!("sqlite:{file}")).await?;
+        let changed = connection.execute(damage).await?.rows_affected();
+        ensure!(changed > 0, "{damage} changes nothing");
+        connection.close().await?;
+        let error = shop.store.verify().await.err().context("nothing is found")?;
+        let told = format!("{error:#}");
+        ensure!(told.contains(&format!("{module}: its")) && told.contains(check), "{told}");
+        shop.store.verify_with(&["--no-replay"]).await.err().map_or(Ok(()), |error| {
+            let told = format!("{error:#}");
+            ensure!(!told.contains(check), "{told}");
+            Ok(())
+        })?;
+    }
+    shop.store.stop().await
 }
 
 async fn replays_as_reviewed(file: &Path, expected: &Path) -> Result<()> {

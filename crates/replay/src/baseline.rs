@@ -53,14 +53,7 @@ impl BaselineProgram {
         }
         let answer = Recording::open(&answer)?;
         let module = answer.module(module.name()).ok_or_else(|| refused("the module is missing".to_owned()))?;
-        let (mut expected, mut parts) = (Vec::new(), module.entries()?);
-        loop {
-            let part = parts.next_frame()?;
-            if part.is_empty() {
-                return Ok(Some(Expected { entries: expected, end: module.end.end.clone() }));
-            }
-            expected.extend(part);
-        }
+        Ok(Some(Expected { entries: module.all_entries()?, end: module.end.end.clone() }))
     }
 }
 

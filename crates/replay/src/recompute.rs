@@ -26,16 +26,7 @@ pub async fn recompute(
 ) -> Result<(), ReplayError> {
     let replayer = at_start(module, definition, IN_MEMORY).await?;
     let mut rewriter = Rewriter::begin(&module.start, replayer, out).await?;
-    if module.start.first > 1 {
-        let mut rows = module.rows()?;
-        loop {
-            let part = rows.next_frame()?;
-            if part.is_empty() {
-                break;
-            }
-            part.iter().try_for_each(|rows| rewriter.out.rows(rows))?;
-        }
-    }
+    module.copy_rows(rewriter.out)?;
     let mut parts = read_ahead(module);
     while let Some(part) = parts.recv().await {
         for entries in part?.chunks(BATCH) {

@@ -130,14 +130,7 @@ pub fn write_entries(
     out: &mut RecordingWriter,
 ) -> Result<(), ReplayError> {
     out.begin_module(&module.start)?;
-    let mut rows = module.rows()?;
-    loop {
-        let part = rows.next_frame()?;
-        if part.is_empty() {
-            break;
-        }
-        part.iter().try_for_each(|rows| out.rows(rows))?;
-    }
+    module.copy_rows(out)?;
     let mut end = ModuleEnd { end: end_state, ..ModuleEnd::before(module.start.first) };
     for entry in entries {
         end.count(entry);

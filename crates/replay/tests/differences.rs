@@ -178,15 +178,8 @@ impl Baseline for Before {
             done?;
             out.finish()?;
             let answer = Recording::open(&answer)?;
-            let (module, mut expected) = (&answer.modules()[0], Vec::new());
-            let mut parts = module.entries()?;
-            loop {
-                let part = parts.next_frame()?;
-                if part.is_empty() {
-                    return Ok(Some(Expected { entries: expected, end: module.end.end.clone() }));
-                }
-                expected.extend(part);
-            }
+            let module = &answer.modules()[0];
+            Ok(Some(Expected { entries: module.all_entries()?, end: module.end.end.clone() }))
         })
     }
 }

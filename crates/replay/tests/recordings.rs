@@ -4,8 +4,8 @@ mod support;
 
 use pangaea_journal::Statement;
 use pangaea_replay::{
-    CheckOptions, EndState, Entry, From, ModuleRecording, Progress, RecordOptions, Recording, RecordingWriter,
-    ReplayError, StateVerdict, Until, check,
+    CheckOptions, EndState, From, ModuleRecording, Progress, RecordOptions, Recording, RecordingWriter, ReplayError,
+    StateVerdict, Until, check,
 };
 use support::{Folder, at, header, recorded, sold, till};
 
@@ -13,23 +13,12 @@ async fn replayed(module: &ModuleRecording) -> pangaea_replay::ModuleReport {
     check(module, till(), &CheckOptions::default(), &Progress::default()).await.unwrap()
 }
 
-fn entries(module: &ModuleRecording) -> Vec<Entry> {
-    let (mut all, mut parts) = (Vec::new(), module.entries().unwrap());
-    loop {
-        let part = parts.next_frame().unwrap();
-        if part.is_empty() {
-            return all;
-        }
-        all.extend(part);
-    }
-}
-
 #[tokio::test]
 async fn what_was_recorded_replays_clean_in_batches_of_any_size() {
     let folder = Folder::new("clean");
     let recording = recorded(&sold(30).await, &RecordOptions::default(), &folder.path("a.rec")).await;
     let module = recording.module("till").unwrap();
-    let all = entries(module);
+    let all = module.all_entries().unwrap();
     let fired = all.iter().filter(|entry| entry.subject == "till.tmr.reminder.v1").count();
     assert_eq!(all.len(), 31 + fired);
     assert!(fired > 20, "timers are inputs too, and {fired} were due");
@@ -54,7 +43,7 @@ async fn a_part_begins_with_the_rows_of_then_and_ends_with_those_of_then() {
     };
     let recording = recorded(&database, &options, &folder.path("part.rec")).await;
     let module = recording.module("till").unwrap();
-    let all = entries(module);
+    let all = module.all_entries().unwrap();
     assert!(all.first().unwrap().admitted_at >= at(105_000) && all.last().unwrap().position == 30);
     let sales = |tables: &std::collections::BTreeMap<String, pangaea_replay::TableDigest>| tables["sale"].rows;
     assert_eq!(sales(&module.start.state), 10);
@@ -76,7 +65,7 @@ async fn a_redacted_recording_shows_nobody_and_still_replays() {
     let options = RecordOptions { redaction_key: Some("key".into()), ..RecordOptions::default() };
     let recording = recorded(&sold(12).await, &options, &folder.path("a.rec")).await;
     let module = recording.module("till").unwrap();
-    for entry in entries(module) {
+    for entry in module.all_entries().unwrap() {
         let text = serde_json::to_string(&entry).unwrap();
         assert!(!text.contains("customer-"), "{text}");
         if entry.subject == "till.rpc.sell.v1" {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::frame::{FORMAT, Frame, FrameError, FrameKind, FramePlace, FrameReader};
-use super::{Entry, Header, ModuleEnd, ModuleStart, TableRows};
+use super::{Entry, Header, ModuleEnd, ModuleStart, RecordingWriter, TableRows};
 use crate::ReplayError;
 
 /// A recording that has been read through once: every byte of it is as it was written.
@@ -114,6 +114,33 @@ impl ModuleRecording {
     /// When the file is no longer what it was when it was opened.
     pub fn entries(&self) -> Result<Entries, ReplayError> {
         self.lines(FrameKind::Entries, FrameKind::Rows).map(Entries)
+    }
+
+    /// All entries at once, for a recording that is known to be small.
+    ///
+    /// # Errors
+    /// As [`entries`](ModuleRecording::entries).
+    pub fn all_entries(&self) -> Result<Vec<Entry>, ReplayError> {
+        let (mut all, mut parts) = (Vec::new(), self.entries()?);
+        loop {
+            let part = parts.next_frame()?;
+            if part.is_empty() {
+                return Ok(all);
+            }
+            all.extend(part);
+        }
+    }
+
+    /// Writes the rows of the module's beginning into another recording, whose module has begun.
+    pub(crate) fn copy_rows(&self, out: &mut RecordingWriter) -> Result<(), ReplayError> {
+        let mut rows = self.rows()?;
+        loop {
+            let part = rows.next_frame()?;
+            if part.is_empty() {
+                return Ok(());
+            }
+            part.iter().try_for_each(|rows| out.rows(rows))?;
+        }
     }
 
     /// # Errors
