@@ -60,7 +60,11 @@ async fn a_letter_that_cannot_be_handled_is_looked_at_and_abandoned() -> Result<
     let order = cancel().wait(30).send().await?.expect(200)?.body;
     ensure!(order["state"] == "cancelled", "{order}");
     shop.stock_becomes(&sku, (10, 0)).await?;
-    shop.close().await
+    // Product never said what was put into its log by hand: that stays, and a replay of its journal tells.
+    let told = shop.store.verify().await.err().context("verify does not tell of the spoilt message")?;
+    ensure!(format!("{told:#}").contains("product: its handlers say again"), "{told:#}");
+    shop.store.verify_with(&["--no-replay"]).await?;
+    shop.store.stop().await
 }
 
 /// An input that kills the process is put aside, and handled when the cause is mended.
