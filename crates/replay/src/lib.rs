@@ -18,10 +18,12 @@
 //! # }
 //! ```
 
+mod aliases;
 mod canonical;
 mod check;
 mod compare;
 mod error;
+mod happened;
 mod html_report;
 mod ignore;
 mod naming;
@@ -30,14 +32,20 @@ mod recording;
 mod redact;
 mod report;
 mod scratch;
+mod seek;
+mod spot;
 mod state;
+mod story;
 mod text;
 mod text_report;
+mod travel;
 
+pub use aliases::{Aliases, ids_in};
 pub use canonical::{Canonical, canonical};
 pub use check::{CheckOptions, Progress, Until, check};
 pub use compare::{Change, Difference, FieldChange, InputFacts, Utterance, UtteranceKind};
 pub use error::ReplayError;
+pub use happened::{Happened, RowHistory};
 pub use ignore::Ignore;
 pub use record::{From, RecordOptions, record};
 pub use recording::{
@@ -46,4 +54,8 @@ pub use recording::{
 };
 pub use report::{ModuleReport, RecordingFacts, Report, StateVerdict, TableDifference};
 pub use scratch::IN_MEMORY;
+pub use seek::{Concerned, concerned, find};
+pub use spot::{Bound, Merged, Spot};
 pub use state::{TableDigest, exact_digest};
+pub use story::{Story, story};
+pub use travel::{RowsWanted, TableView, Traveller, check_bounds};
