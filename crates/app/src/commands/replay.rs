@@ -1,5 +1,12 @@
 //! `pangaea replay`: a recording through the handlers of this program.
 
+mod live;
+mod shown;
+mod state;
+mod step;
+mod story;
+mod ways;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +18,7 @@ use pangaea_kernel::Definition;
 use pangaea_replay::{CheckOptions, Ignore, ModuleRecording, Progress, Recording, Report, check};
 use pangaea_runtime::config::{Config, Overrides, Sources};
 
-use super::record::{Place, parse_place};
+use self::ways::{Target, WaysArgs, WaysCommand, parse_target};
 use super::ticker::Ticker;
 use super::verify::stores::definitions;
 use crate::catalogue::Catalogue;
@@ -23,7 +30,11 @@ const DIFFERS: u8 = 4;
 #[command(after_help = "Examples:\n  \
     pangaea replay today.rec\n  \
     pangaea replay today.rec --modules order --ignore order.evt.placed.v1:/placed_at --json\n  \
-    pangaea replay today.rec --html report.html\n\n\
+    pangaea replay today.rec --html report.html\n  \
+    pangaea replay today.rec --until ord_01m855w2c7fy1ab13bd5cde8kq\n  \
+    pangaea replay today.rec --step --modules order\n  \
+    pangaea replay today.rec state --at 2026-11-27T08:00:00Z --module product\n  \
+    pangaea replay today.rec --live http://127.0.0.1:8080 --speed 10\n\n\
     Nothing outside is touched: each module's inputs run in a database of their own, which is gone at the end, and no effect\n\
     is performed. Exit code: 0 when nothing differs, 4 when something does, 1 when it could not be found out.")]
 pub(crate) struct ReplayArgs {
@@ -39,9 +50,10 @@ pub(crate) struct ReplayArgs {
     /// A field, subject or table that may differ: /pointer, SUBJECT:/pointer, SUBJECT, @id, table:NAME; `*` stands for one step
     #[arg(long, value_name = "PATH")]
     ignore: Vec<String>,
-    /// Stop behind this input: a moment (RFC 3339) or a position of each module's inbox
-    #[arg(long, value_name = "T|POS", value_parser = parse_place)]
-    until: Option<Place>,
+    /// Stop behind this input: a moment (RFC 3339), a position of each module's inbox, or the id of an order or of anything
+    /// else, whose story is told
+    #[arg(long, value_name = "T|POS|ORDER", value_parser = parse_target)]
+    until: Option<Target>,
     /// Differing inputs told one by one per module; the others are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
     keep: usize,
@@ -51,15 +63,22 @@ pub(crate) struct ReplayArgs {
     /// Write the report as one HTML file, too
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    #[command(flatten)]
+    ways: WaysArgs,
+    #[command(subcommand)]
+    command: Option<WaysCommand>,
 }
 
 /// # Errors
 /// When the recording is refused, or the replay itself fails; a difference is no error.
 pub(super) async fn run(args: ReplayArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let recording = Recording::open(&args.file)?;
-    let pairs = pairs(&recording, &args.modules, catalogue)?;
     let ignore = Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
-    let until = args.until.map(Place::until);
+    if let Some(code) = ways::take(&args, &recording, catalogue, &ignore).await? {
+        return Ok(code);
+    }
+    let pairs = pairs(&recording, &args.modules, catalogue)?;
+    let until = args.until.as_ref().and_then(Target::until);
     let options = CheckOptions { ignore, until, keep: args.keep, ..CheckOptions::default() };
     let total = pairs.iter().map(|(module, _)| module.end.inputs).sum();
     let progress = Progress::default();
