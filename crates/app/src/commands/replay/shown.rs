@@ -56,7 +56,7 @@ impl Page {
 
     fn said(&mut self, one: &Utterance) {
         let payload = self.shortened(&one.payload);
-        let about = |name: &str| one.about.get(name).map(|value| plain(value)).unwrap_or_default();
+        let about = |name: &str| one.about.get(name).map(plain).unwrap_or_default();
         let text = match one.kind {
             UtteranceKind::Message => format!("says    {} {} {payload}", one.subject, one.key),
             UtteranceKind::Timer => format!("timer   {} {} due {}", one.subject, one.key, about("@due_at")),

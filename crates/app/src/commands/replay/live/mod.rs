@@ -34,7 +34,7 @@ pub(super) struct LiveArgs {
     #[arg(long, value_name = "URL", conflicts_with_all = ["check", "html", "ignore"])]
     pub(super) live: Option<String>,
     /// With --live: how many times as fast as recorded, 0.1 for ten times slower; `max` for as fast as answers come
-    #[arg(long, value_name = "N|max", default_value = "1", value_parser = parse_speed)]
+    #[arg(long, value_name = "N|max", default_value = "1", allow_hyphen_values = true, value_parser = parse_speed)]
     speed: Speed,
     /// With --live: names this run; a repeat under one name is answered as the first was. The recording's id when not given
     #[arg(long, value_name = "NAME", requires = "live")]
