@@ -102,6 +102,7 @@ fn documents_name_what_exists() -> Result<()> {
         "docs/benchmarks.md",
         "docs/observability.md",
         "docs/reliability.md",
+        "docs/replay.md",
         "docs/write-a-module.md",
     ] {
         let path = workspace().join(name);

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use pangaea_contracts::{Kind, Message, Request, Subject};
+use pangaea_contracts::{Actor, Kind, Message, Request, Subject};
 use pangaea_journal::{IntoKey, JournalError, Migration, Record, Value, Writer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use self::invariant::{FindBreaches, Invariant};
 pub use self::reader::{Reader, Reading, Start};
 use self::schema::SchemaOf;
-use crate::http::Edge;
+use crate::http::{Edge, HttpRequest};
 use crate::{Answer, Cx, Effect, ErasedPerformer, Failure, Input, Performed, Performer, Problem};
 
 /// A module: what it is, what it serves over HTTP, and what it does when its host has started.
@@ -31,6 +31,13 @@ pub trait Module: Send + Sync + 'static {
     /// Commands admitted at every start, under fixed ids, so that they act once in the life of a store.
     fn seed(&self) -> Vec<Input> {
         Vec::new()
+    }
+
+    /// The request that a recorded command was, for whoever sends a recording's commands to another store; `None` for what no
+    /// client can send again, such as what holds sealed data. `key` is the command's, `actor` who sent it.
+    fn request_of(&self, subject: &str, key: &str, payload: &serde_json::Value, actor: &Actor) -> Option<HttpRequest> {
+        let _ = (subject, key, payload, actor);
+        None
     }
 
     /// Work at the edge after the start, e.g. making sure that a signing key exists.

@@ -31,9 +31,10 @@ mod views;
 use pangaea_contracts::order::{
     CancelOrder, Cancelled, Confirmed, ManualReview, PlaceOrder, Placed, RefundOrder, Refunded,
 };
-use pangaea_contracts::{SkuId, payment, product};
-use pangaea_kernel::http::Edge;
+use pangaea_contracts::{Actor, SkuId, payment, product};
+use pangaea_kernel::http::{Edge, HttpRequest};
 use pangaea_kernel::{Definition, Module};
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use domain::State;
@@ -91,6 +92,10 @@ impl Module for Order {
 
     fn routes(&self) -> OpenApiRouter<Edge> {
         http::routes()
+    }
+
+    fn request_of(&self, subject: &str, _key: &str, payload: &Value, _actor: &Actor) -> Option<HttpRequest> {
+        http::request_of(subject, payload)
     }
 }
 

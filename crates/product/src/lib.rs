@@ -13,14 +13,15 @@ mod settings;
 mod store;
 mod view;
 
-use pangaea_contracts::SkuId;
 use pangaea_contracts::product::{
     AdjustStock, CommitRefused, CommitStock, CreateProduct, CreateProducts, NewProduct, ReleaseStock,
     ReservationExpired, ReserveStock, Restock, Restocked, ReviseProduct, SetPrice, SkuPriced, SkuWithdrawn,
     StockCommitted, StockRefused, StockReleased, StockReserved, WithdrawProduct,
 };
-use pangaea_kernel::http::{Edge, Intent};
+use pangaea_contracts::{Actor, SkuId};
+use pangaea_kernel::http::{Edge, HttpRequest, Intent};
 use pangaea_kernel::{Definition, Input, Keys, Module};
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::handlers::ReservationTimeout;
@@ -72,6 +73,10 @@ impl Module for Product {
 
     fn routes(&self) -> OpenApiRouter<Edge> {
         http::routes()
+    }
+
+    fn request_of(&self, subject: &str, _key: &str, payload: &Value, _actor: &Actor) -> Option<HttpRequest> {
+        http::request_of(subject, payload)
     }
 
     fn seed(&self) -> Vec<Input> {

@@ -117,6 +117,15 @@ pub(crate) fn compare_replays(entry: &Entry, one: &Said, other: &Said) -> Option
     Some(Difference { input: InputFacts::of(&entry), changes })
 }
 
+/// All that an input brings about now, also where nobody wrote down which timers and effects it once asked for.
+pub(crate) fn all_said(entry: &Entry, said: &Said) -> Vec<Utterance> {
+    let messages = said.messages.iter().map(|message| Utterance::of_message(entry, message));
+    messages
+        .chain(said.asked.iter().map(Utterance::of_asked))
+        .chain(said.answer.iter().map(Utterance::of_answer))
+        .collect()
+}
+
 /// The way that is taken by millions of inputs: no JSON is parsed where the texts are equal.
 fn is_same(entry: &Entry, said: &Said) -> bool {
     said.failure.is_none()

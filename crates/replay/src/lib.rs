@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod aliases;
 mod baseline;
 mod canonical;
 mod check;
@@ -25,6 +26,7 @@ mod compare;
 mod determinism;
 mod error;
 mod expectation;
+mod happened;
 mod html_report;
 mod ignore;
 mod journal_check;
@@ -35,11 +37,16 @@ mod recording;
 mod redact;
 mod report;
 mod scratch;
+mod seek;
 mod shrink;
+mod spot;
 mod state;
+mod story;
 mod text;
 mod text_report;
+mod travel;
 
+pub use aliases::{Aliases, ids_in};
 pub use baseline::BaselineProgram;
 pub use canonical::{Canonical, canonical};
 pub use check::{CheckOptions, Progress, Until, check};
@@ -47,6 +54,7 @@ pub use compare::{Change, Difference, FieldChange, InputFacts, Utterance, Uttera
 pub use determinism::{Conditions, determinism, usual_conditions};
 pub use error::ReplayError;
 pub use expectation::{Expectation, ModuleExpectation};
+pub use happened::{Happened, RowHistory};
 pub use ignore::Ignore;
 pub use journal_check::{JournalReport, check_journal};
 pub use recompute::recompute;
@@ -57,5 +65,9 @@ pub use recording::{
 };
 pub use report::{ModuleReport, RecordingFacts, Report, StateVerdict, TableDifference};
 pub use scratch::IN_MEMORY;
+pub use seek::{Concerned, concerned, find};
 pub use shrink::{Baseline, Expected, Found, Shrunk, shrink, write_entries, write_shrunk};
+pub use spot::{Bound, Merged, Spot};
 pub use state::{TableDigest, exact_digest};
+pub use story::{Story, story};
+pub use travel::{RowsWanted, TableView, Traveller, check_bounds};

@@ -5,7 +5,7 @@
 //! closed loop of workers would leave out. The closed loop (`--closed`) is there to find the highest rate.
 
 mod drive;
-mod histogram;
+pub(super) mod histogram;
 mod plan;
 mod progress;
 mod report;

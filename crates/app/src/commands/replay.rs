@@ -1,8 +1,14 @@
 //! `pangaea replay`: a recording through the handlers of this program.
 
 mod expected;
+mod live;
 mod modes;
+mod shown;
 mod shrink;
+mod state;
+mod step;
+mod story;
+mod ways;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +21,7 @@ use pangaea_kernel::Definition;
 use pangaea_replay::{CheckOptions, Ignore, ModuleRecording, ModuleReport, Progress, Recording, Report, check};
 use pangaea_runtime::config::{Config, Overrides, Sources};
 
-use super::record::{Place, parse_place};
+use self::ways::{Target, WaysArgs, WaysCommand, parse_target};
 use super::ticker::Ticker;
 use super::verify::stores::definitions;
 use crate::catalogue::Catalogue;
@@ -28,6 +34,10 @@ const DIFFERS: u8 = 4;
     pangaea replay today.rec\n  \
     pangaea replay today.rec --modules order --ignore order.evt.placed.v1:/placed_at --json\n  \
     pangaea replay today.rec --html report.html\n  \
+    pangaea replay today.rec --until ord_01m855w2c7fy1ab13bd5cde8kq\n  \
+    pangaea replay today.rec --step --modules order\n  \
+    pangaea replay today.rec state --at 2026-11-27T08:00:00Z --module product\n  \
+    pangaea replay today.rec --live http://127.0.0.1:8080 --speed 10\n  \
     pangaea replay today.rec --determinism --postgres postgres://localhost/empty\n  \
     pangaea replay today.rec --shrink --baseline ./pangaea-before --output tests\n\n\
     Nothing outside is touched: each module's inputs run in a database of their own, which is gone at the end, and no effect\n\
@@ -51,9 +61,10 @@ pub(crate) struct ReplayArgs {
     /// A field, subject or table that may differ: /pointer, SUBJECT:/pointer, SUBJECT, @id, table:NAME; `*` stands for one step
     #[arg(long, value_name = "PATH")]
     ignore: Vec<String>,
-    /// Stop behind this input: a moment (RFC 3339) or a position of each module's inbox
-    #[arg(long, value_name = "T|POS", value_parser = parse_place)]
-    until: Option<Place>,
+    /// Stop behind this input: a moment (RFC 3339), a position of each module's inbox, or the id of an order or of anything
+    /// else, whose story is told
+    #[arg(long, value_name = "T|POS|ORDER", value_parser = parse_target)]
+    until: Option<Target>,
     /// Differing inputs told one by one per module; the others are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
     keep: usize,
@@ -66,6 +77,10 @@ pub(crate) struct ReplayArgs {
     /// Replace files that exist
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    ways: WaysArgs,
+    #[command(subcommand)]
+    command: Option<WaysCommand>,
 }
 
 /// A recorded module, and what this program makes of it.
@@ -75,9 +90,14 @@ type Pair = (ModuleRecording, Arc<Definition>);
 /// When the recording is refused, or the replay itself fails; a difference is no error.
 pub(super) async fn run(args: ReplayArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let recording = Recording::open(&args.file)?;
+    let ignore = [args.ignore.clone(), args.expected.ignored()?].concat();
+    let ignore = Ignore::parse(&ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
+    if let Some(code) = ways::take(&args, &recording, catalogue, &ignore).await? {
+        return Ok(code);
+    }
     let pairs = pairs(&recording, &args.modules, catalogue)?;
     if args.shrink.shrink {
-        return shrink::run(&args, &recording, pairs).await;
+        return shrink::run(&args, &recording, pairs, &ignore).await;
     }
     if let Some(out) = &args.modes.recompute {
         return modes::recompute_all(&args, &recording, pairs, out).await;
@@ -85,9 +105,7 @@ pub(super) async fn run(args: ReplayArgs, catalogue: &Catalogue) -> Result<ExitC
     let modules = if args.modes.determinism {
         modes::determinism_of_all(&args, pairs).await?
     } else {
-        let ignore = [args.ignore.clone(), args.expected.ignored()?].concat();
-        let ignore = Ignore::parse(&ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
-        let until = args.until.map(Place::until);
+        let until = args.until.as_ref().and_then(Target::until);
         check_all(pairs, &CheckOptions { ignore, until, keep: args.keep, ..CheckOptions::default() }).await?
     };
     let report = Report::new(&recording, modules);

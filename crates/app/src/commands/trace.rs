@@ -10,7 +10,7 @@ mod redact;
 mod report;
 mod seek;
 mod stores;
-mod style;
+pub(super) mod style;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -67,7 +67,7 @@ impl Raw {
         Ok(Answer { body, replay })
     }
 
-    fn replay(&self) -> Replay {
+    pub(crate) fn replay(&self) -> Replay {
         let header = self.headers.get("idempotent-replayed");
         match header.is_some_and(|value| value == "true") {
             false => Replay::No,
@@ -77,7 +77,7 @@ impl Raw {
     }
 
     /// What the problem document says, field errors included.
-    fn problem(&self) -> String {
+    pub(crate) fn problem(&self) -> String {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
         let mut parts: Vec<String> = ["title", "detail"].into_iter().filter_map(text).collect();

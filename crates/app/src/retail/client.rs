@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -47,15 +47,40 @@ struct Token {
     age_max: Duration,
 }
 
-struct Call<'a> {
+/// A request.
+pub(crate) struct Call<'a> {
     method: Method,
     path: &'a str,
     /// Present on every request that changes state.
     key: Option<&'a str>,
+    if_match: Option<&'a str>,
     waits: bool,
     /// The store has never answered yet.
     is_first: bool,
     body: Option<&'a Value>,
+}
+
+// === impl Call ===
+
+impl<'a> Call<'a> {
+    /// One that changes something.
+    pub(crate) fn of(
+        method: Method,
+        path: &'a str,
+        key: &'a str,
+        if_match: Option<&'a str>,
+        body: Option<&'a Value>,
+    ) -> Self {
+        Self { key: Some(key), if_match, body, ..Self::new(method, path) }
+    }
+
+    fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, key: None, if_match: None, waits: false, is_first: false, body: None }
+    }
+
+    fn post(path: &'a str, key: &'a str, body: &'a Value) -> Self {
+        Self::of(Method::POST, path, key, None, Some(body))
+    }
 }
 
 // === impl Client ===
@@ -80,31 +105,34 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
-        self.call(Call { method: Method::GET, path, key: None, waits: false, is_first: false, body: None }).await
+        self.call(Call::new(Method::GET, path)).await
     }
 
     pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Answer, Failure> {
-        self.call(Call { method: Method::POST, path, key: Some(key), waits: false, is_first: false, body: Some(body) })
-            .await
+        self.call(Call::post(path, key, body)).await
     }
 
     /// Posts with `Prefer: wait`: the store answers when the work is settled, or after [`WAIT_S`] seconds.
     pub(crate) async fn post_and_wait(&self, path: &str, key: &str, body: &Value) -> Result<Answer, Failure> {
-        self.call(Call { method: Method::POST, path, key: Some(key), waits: true, is_first: false, body: Some(body) })
-            .await
+        self.call(Call { waits: true, ..Call::post(path, key, body) }).await
     }
 
     async fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        self.ask(&call).await?.answer()
+    }
+
+    /// The answer as it comes, whatever its status.
+    pub(crate) async fn ask(&self, call: &Call<'_>) -> Result<Raw, Failure> {
         let mut renewed = false;
         loop {
             let token = self.token(false).await?;
-            let raw = self.send(&call, Some(&token)).await?;
+            let raw = self.send(call, Some(&token)).await?;
             if raw.status == StatusCode::UNAUTHORIZED && !renewed {
                 renewed = true;
                 self.forget(&token).await;
                 continue;
             }
-            return raw.answer();
+            return Ok(raw);
         }
     }
 
@@ -159,6 +187,9 @@ impl Client {
         if let Some(key) = call.key {
             request = request.header("idempotency-key", key);
         }
+        if let Some(if_match) = call.if_match {
+            request = request.header(IF_MATCH, if_match);
+        }
         if call.waits {
             request = request.header("prefer", format!("wait={WAIT_S}"));
         }
@@ -178,8 +209,7 @@ impl Client {
         }
         let taken_at = Instant::now();
         let body = json!({ "email": self.email, "password": self.password });
-        let call =
-            Call { method: Method::POST, path: "/v1/sessions", key: None, waits: false, is_first, body: Some(&body) };
+        let call = Call { is_first, body: Some(&body), ..Call::new(Method::POST, "/v1/sessions") };
         let answer = self.send(&call, None).await?.answer()?.body;
         let value = answer.get("access_token").and_then(Value::as_str);
         let value = value.ok_or_else(|| Failure::Malformed("the session has no access_token".to_owned()))?;

@@ -7,10 +7,10 @@
 //!
 //! Nothing here knows the inside of the store: it is a client of the public API and of nothing else.
 
-mod answer;
+pub(crate) mod answer;
 mod api;
 mod classify;
-mod client;
+pub(crate) mod client;
 #[cfg(test)]
 mod client_tests;
 mod csv;

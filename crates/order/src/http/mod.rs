@@ -1,5 +1,6 @@
 //! The routes: `/v1/orders`.
 
+mod again;
 mod events;
 mod optional_body;
 mod orders;
@@ -12,6 +13,7 @@ use pangaea_kernel::{Problem, ProblemKind};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::again::request_of;
 use crate::store::{self, OrderRow};
 
 pub(crate) fn routes() -> OpenApiRouter<Edge> {

@@ -275,7 +275,7 @@ pub(super) fn cursor_id<T: std::str::FromStr>(cursor: &str) -> Result<T, Problem
 impl NewOrder {
     /// # Errors
     /// 403 for what only staff may say, 422 with a pointer to every field out of its bounds.
-    fn into_command(self, caller: &Caller) -> Result<PlaceOrder, Problem> {
+    pub(super) fn into_command(self, caller: &Caller) -> Result<PlaceOrder, Problem> {
         if !caller.is_staff() {
             if self.customer_reference.is_some() {
                 return Err(staff_only("/customer_reference", "order for somebody else"));

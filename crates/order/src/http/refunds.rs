@@ -159,7 +159,7 @@ async fn or_settled(edge: &Edge, intent: &Intent, answer: Answer) -> Result<Resp
 impl NewRefund {
     /// # Errors
     /// 403 for what only staff may say, 422 with a pointer to every field out of its bounds.
-    fn into_command(self, order_id: OrderId, caller: &Caller) -> Result<RefundOrder, Problem> {
+    pub(super) fn into_command(self, order_id: OrderId, caller: &Caller) -> Result<RefundOrder, Problem> {
         if self.restock && !caller.is_staff() {
             return Err(staff_only("/restock", "say that units are back in the stock"));
         }

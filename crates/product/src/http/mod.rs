@@ -1,5 +1,6 @@
 //! The module's routes: reads from the pool, writes as commands.
 
+mod again;
 mod bodies;
 mod products;
 mod search;
@@ -10,6 +11,8 @@ use pangaea_kernel::http::{Edge, Intent};
 use pangaea_kernel::{Answer, Problem, ProblemKind};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub(crate) use self::again::request_of;
 
 pub(crate) fn routes() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()

@@ -26,12 +26,16 @@ pub(super) struct ShrinkArgs {
     output: PathBuf,
 }
 
-pub(super) async fn run(args: &ReplayArgs, recording: &Recording, pairs: Vec<Pair>) -> Result<ExitCode> {
-    let ignore = Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
+pub(super) async fn run(
+    args: &ReplayArgs,
+    recording: &Recording,
+    pairs: Vec<Pair>,
+    ignore: &Ignore,
+) -> Result<ExitCode> {
     let folder = args.shrink.output.as_path();
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let between = folder.join(format!(".pangaea-shrink-{}", std::process::id()));
-    let found = first_shrunk(args, recording, pairs, &ignore, &between).await;
+    let found = first_shrunk(args, recording, pairs, ignore, &between).await;
     let _ = std::fs::remove_dir_all(&between);
     let Some((pair, shrunk)) = found? else {
         println!("nothing differs: there is nothing to shrink");

@@ -7,16 +7,16 @@ const WIDTH_ELSEWHERE: usize = 120;
 
 /// What the reader can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Style {
+pub(in crate::commands) struct Style {
     /// Columns of the waterfall.
-    pub(super) width: usize,
-    pub(super) is_ascii: bool,
-    pub(super) has_colours: bool,
+    pub(in crate::commands) width: usize,
+    pub(in crate::commands) is_ascii: bool,
+    pub(in crate::commands) has_colours: bool,
 }
 
 /// What a piece of text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(in crate::commands) enum Tone {
     Strong,
     Dim,
     Good,
@@ -28,7 +28,7 @@ pub(super) enum Tone {
 
 impl Style {
     /// The terminal's, where standard output is one. `NO_COLOR` is respected, and nothing but a terminal gets colours.
-    pub(super) fn of_stdout(width: Option<usize>, is_ascii: bool) -> Self {
+    pub(in crate::commands) fn of_stdout(width: Option<usize>, is_ascii: bool) -> Self {
         let terminal = Term::stdout();
         let own = terminal.size_checked().map(|(_, columns)| usize::from(columns));
         Self {
@@ -38,7 +38,7 @@ impl Style {
         }
     }
 
-    pub(super) fn paint(self, tone: Tone, text: &str) -> String {
+    pub(in crate::commands) fn paint(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Strong => "1",
             Tone::Dim => "2",
