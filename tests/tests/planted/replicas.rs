@@ -68,7 +68,9 @@ async fn two_leaders(faults: &str) -> Result<(Shop, Second)> {
         .variable(VARIABLE, faults);
     let shop = Shop::open_with(start).await?;
     let sku = shop.new_sku(10, 100).await?;
-    ask_to_place(&shop.customer, &[(&sku.code, 1)], "tok_action_required").send().await?.expect(202)?;
+    let placed = ask_to_place(&shop.customer, &[(&sku.code, 1)], "tok_action_required").send().await?.expect(202)?;
+    // What is still on its way between modules would be read by the second from logs that it has seen the end of.
+    shop.reaches(&shop.customer, placed.text_at("id")?, "action_required").await?;
     let second = second(&shop, faults).await?;
     Ok((shop, second))
 }
