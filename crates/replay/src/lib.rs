@@ -22,6 +22,7 @@ mod canonical;
 mod check;
 mod compare;
 mod error;
+mod history;
 mod html_report;
 mod ignore;
 mod naming;
