@@ -5,6 +5,8 @@
 //! they say now: messages, timers, effects and answers of every input, and the [exact digest](exact_digest) of the tables at the
 //! end. The handlers are deterministic, so whatever differs is a change of behaviour.
 //!
+//! A [`Shadow`] does the same beside a live leader, whose inputs it follows as they are committed.
+//!
 //! [`canonical`] compares two live runs instead: it reads the databases of a store that is quiet and gives what its modules hold
 //! and have said without times and positions, and with ids named after where they appear. It is for workloads without
 //! contention; with it, who came first is part of the outcome.
@@ -31,6 +33,7 @@ mod recording;
 mod redact;
 mod report;
 mod scratch;
+mod shadow;
 mod state;
 mod text;
 mod text_report;
@@ -47,4 +50,5 @@ pub use recording::{
 };
 pub use report::{ModuleReport, RecordingFacts, Report, StateVerdict, TableDifference};
 pub use scratch::IN_MEMORY;
+pub use shadow::{Compared, Copied, Shadow, ShadowOptions, Step};
 pub use state::{TableDigest, exact_digest};
