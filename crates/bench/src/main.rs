@@ -14,6 +14,7 @@ mod place;
 mod reads;
 mod saga;
 mod settings;
+mod shadow;
 mod sheet;
 mod size;
 mod tax;
@@ -60,6 +61,8 @@ enum Bench {
     Reads(reads::ReadsArgs),
     /// What exporting a tenth of the traces costs
     Telemetry(telemetry::TelemetryArgs),
+    /// What a shadow of order beside the store costs, at half the highest rate
+    Shadow(shadow::ShadowArgs),
     #[command(hide = true)]
     BareRoute(reads::BareArgs),
 }
@@ -103,6 +106,7 @@ async fn run(bench: Bench) -> Result<()> {
         Bench::Size(args) => (args.common.clone(), size::run(args).await?),
         Bench::Reads(args) => (args.common.clone(), reads::run(args).await?),
         Bench::Telemetry(args) => (args.common.clone(), telemetry::run(args).await?),
+        Bench::Shadow(args) => (args.common.clone(), shadow::run(args).await?),
         Bench::BareRoute(args) => return reads::bare_route(args).await,
     };
     sheet.print(common.json)

@@ -47,7 +47,7 @@ pub(crate) struct Place {
     own: Vec<(String, String)>,
 }
 
-/// A running store. It is killed when this is dropped.
+/// A running store, or what runs beside one. It is killed when this is dropped.
 pub(crate) struct Store {
     process: Process,
     /// From the start of the process to the first answer that says it is ready.
@@ -90,7 +90,7 @@ impl Place {
     }
 
     /// The program with these arguments, this place's configuration, and nothing of the environment that would change it.
-    fn process(&self, name: &str, arg: &str) -> Result<Process> {
+    fn process(&self, name: &str, args: &[&str]) -> Result<Process> {
         let text = |path: PathBuf| path.display().to_string();
         let all = [
             ("RUNTIME__MODULES", "product,order,payment,user".to_owned()),
@@ -109,7 +109,7 @@ impl Place {
         let all = all.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(self.own.clone());
         let env: Vec<_> = all.map(|(key, value)| (format!("PANGAEA__{key}"), value)).collect();
         let mut process = Process::new(name, program()?, &self.folder);
-        process.args(&[arg]).envs(&env);
+        process.args(args).envs(&env);
         Ok(process)
     }
 
@@ -118,7 +118,7 @@ impl Place {
     /// # Errors
     /// When it ends, or is not ready in time; with the end of its log.
     pub(crate) async fn start(&self) -> Result<Store> {
-        let mut process = self.process("store", "run")?;
+        let mut process = self.process("store", &["run"])?;
         let begun = Instant::now();
         process.start()?;
         while !is_ready(self.operations).await {
@@ -130,12 +130,29 @@ impl Place {
         Ok(Store { process, ready_after: begun.elapsed() })
     }
 
+    /// Starts the program with these arguments beside the store, and waits until it has said this.
+    ///
+    /// # Errors
+    /// When it ends, or does not say it in time; with the end of its log.
+    pub(crate) async fn beside(&self, name: &str, args: &[&str], says: &str) -> Result<Store> {
+        let mut process = self.process(name, args)?;
+        let (begun, from) = (Instant::now(), process.log_bytes());
+        process.start()?;
+        while !process.log_from(from).contains(says) {
+            process.must_run()?;
+            let log = process.log_tail();
+            ensure!(begun.elapsed() < READY_MAX, "{name} is not ready in {READY_MAX:?}; its log ends:\n{log}");
+            sleep(POLL).await;
+        }
+        Ok(Store { process, ready_after: begun.elapsed() })
+    }
+
     /// Runs `pangaea verify` on the store.
     ///
     /// # Errors
     /// When an invariant is broken or the check cannot be made.
     pub(crate) async fn verify(&self) -> Result<()> {
-        self.process("verify", "verify")?.run(VERIFY_MAX).await?.success().context("pangaea verify")?;
+        self.process("verify", &["verify"])?.run(VERIFY_MAX).await?.success().context("pangaea verify")?;
         Ok(())
     }
 }
@@ -169,10 +186,19 @@ impl Store {
     ///
     /// # Errors
     /// When it does not end in time, or ends with an error.
-    pub(crate) async fn stop(mut self) -> Result<()> {
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.stop_and_read().await.map(drop)
+    }
+
+    /// The same, and gives what it has said.
+    ///
+    /// # Errors
+    /// When it does not end in time, or ends with an error.
+    pub(crate) async fn stop_and_read(mut self) -> Result<String> {
         let status = self.process.terminate(STOP_MAX).await?;
-        ensure!(status.success(), "the store has stopped with {status}");
-        Ok(())
+        let (name, tail) = (self.process.name(), self.process.log_tail());
+        ensure!(status.success(), "{name} has stopped with {status}; its log ends:\n{tail}");
+        Ok(self.process.log())
     }
 }
 
