@@ -15,6 +15,7 @@ mod reads;
 mod replay;
 mod saga;
 mod settings;
+mod shadow;
 mod sheet;
 mod size;
 mod tax;
@@ -63,6 +64,8 @@ enum Bench {
     Telemetry(telemetry::TelemetryArgs),
     /// Inputs a second through the handlers again, and memory of a longer recording
     Replay(replay::ReplayArgs),
+    /// What a shadow of order beside the store costs, at half the highest rate
+    Shadow(shadow::ShadowArgs),
     #[command(hide = true)]
     BareRoute(reads::BareArgs),
 }
@@ -107,6 +110,7 @@ async fn run(bench: Bench) -> Result<()> {
         Bench::Reads(args) => (args.common.clone(), reads::run(args).await?),
         Bench::Telemetry(args) => (args.common.clone(), telemetry::run(args).await?),
         Bench::Replay(args) => (args.common.clone(), replay::run(args).await?),
+        Bench::Shadow(args) => (args.common.clone(), shadow::run(args).await?),
         Bench::BareRoute(args) => return reads::bare_route(args).await,
     };
     sheet.print(common.json)

@@ -47,7 +47,7 @@ pub(crate) struct Place {
     own: Vec<(String, String)>,
 }
 
-/// A running store. It is killed when this is dropped.
+/// A running store, or what runs beside one. It is killed when this is dropped.
 pub(crate) struct Store {
     process: Process,
     /// From the start of the process to the first answer that says it is ready.
@@ -149,6 +149,23 @@ impl Place {
         Ok(())
     }
 
+    /// Starts the program with these arguments beside the store, and waits until it has said this.
+    ///
+    /// # Errors
+    /// When it ends, or does not say it in time; with the end of its log.
+    pub(crate) async fn beside(&self, name: &str, args: &[&str], says: &str) -> Result<Store> {
+        let mut process = self.process(name, args)?;
+        let (begun, from) = (Instant::now(), process.log_bytes());
+        process.start()?;
+        while !process.log_from(from).contains(says) {
+            process.must_run()?;
+            let log = process.log_tail();
+            ensure!(begun.elapsed() < READY_MAX, "{name} is not ready in {READY_MAX:?}; its log ends:\n{log}");
+            sleep(POLL).await;
+        }
+        Ok(Store { process, ready_after: begun.elapsed() })
+    }
+
     /// Runs `pangaea verify` on the store.
     ///
     /// # Errors
@@ -198,10 +215,19 @@ impl Store {
     ///
     /// # Errors
     /// When it does not end in time, or ends with an error.
-    pub(crate) async fn stop(mut self) -> Result<()> {
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.stop_and_read().await.map(drop)
+    }
+
+    /// The same, and gives what it has said.
+    ///
+    /// # Errors
+    /// When it does not end in time, or ends with an error.
+    pub(crate) async fn stop_and_read(mut self) -> Result<String> {
         let status = self.process.terminate(STOP_MAX).await?;
-        ensure!(status.success(), "the store has stopped with {status}");
-        Ok(())
+        let (name, tail) = (self.process.name(), self.process.log_tail());
+        ensure!(status.success(), "{name} has stopped with {status}; its log ends:\n{tail}");
+        Ok(self.process.log())
     }
 }
 

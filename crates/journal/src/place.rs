@@ -201,8 +201,13 @@ impl Place {
             .await
     }
 
-    /// A connection on which a single read may take its time.
+    /// A connection on which a single read may take its time. A file that is not there is not made.
     pub(crate) async fn connect_to_read(&self) -> Result<Connection, JournalError> {
+        if let Self::Sqlite { options, .. } = self {
+            let options = options.as_ref().clone().create_if_missing(false);
+            let connecting = async { Ok(Connection::Sqlite(SqliteConnection::connect_with(&options).await?)) };
+            return self.connected(connecting).await;
+        }
         let mut connection = self.connect().await?;
         if let Connection::Postgres(session) = &mut connection {
             session.take_time();

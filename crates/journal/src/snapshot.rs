@@ -56,22 +56,61 @@ impl Database {
     /// When the database cannot be read, or has no journal.
     pub async fn snapshot(&self) -> Result<Snapshot, JournalError> {
         let mut connection = self.connect_to_read().await?;
-        let begin = match self.kind() {
-            Kind::Sqlite => "PRAGMA query_only = on; BEGIN",
-            Kind::Postgres => {
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-                 SET LOCAL idle_in_transaction_session_timeout = '10min'"
-            }
-        };
-        connection.raw(begin).await?;
-        // The first read fixes the moment.
-        let rows = connection.raw(SELECT_HEAD).await?;
-        let head = rows.first().map(Head::from_row).transpose()?;
-        let head = head.ok_or_else(|| JournalError::Decode("no store has ever run on this database".to_owned()))?;
+        if self.kind() == Kind::Sqlite {
+            connection.raw("PRAGMA query_only = on").await?;
+        }
+        let head = begin(&mut connection, self.kind()).await?;
         let (kind, module) = (self.kind(), self.module().to_owned());
         let mut snapshot = Snapshot { connection, kind, module, head, knows_asked: false };
-        snapshot.knows_asked = snapshot.columns_of("inbox").await?.iter().any(|(name, _)| name == "asked");
+        snapshot.knows_asked = snapshot.has_asked().await?;
         Ok(snapshot)
+    }
+}
+
+/// The moment, and the head row at it.
+async fn begin(connection: &mut Connection, kind: Kind) -> Result<Head, JournalError> {
+    let begin = match kind {
+        Kind::Sqlite => "BEGIN",
+        Kind::Postgres => {
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET LOCAL idle_in_transaction_session_timeout = '10min'"
+        }
+    };
+    // The first read fixes the moment.
+    let rows = connection.raw(&format!("{begin}; {SELECT_HEAD}")).await?;
+    let head = rows.first().map(Head::from_row).transpose()?;
+    head.ok_or_else(|| JournalError::Decode("no store has ever run on this database".to_owned()))
+}
+
+// === impl Snapshot: its moment ===
+
+impl Snapshot {
+    /// Ends the moment and keeps the session, which then keeps nothing in the database from going. What is read next is of
+    /// the moment that [`Snapshot::renew`] begins.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub async fn rest(&mut self) -> Result<(), JournalError> {
+        self.connection.raw("ROLLBACK").await.map(drop)
+    }
+
+    /// Begins again with what is committed now, after [`Snapshot::rest`].
+    ///
+    /// # Errors
+    /// When the session is gone, or the database cannot be read.
+    pub async fn renew(&mut self) -> Result<(), JournalError> {
+        let head = begin(&mut self.connection, self.kind).await?;
+        let is_led_by_another = head.epoch != self.head.epoch;
+        self.head = head;
+        // Who leads now may be of another release, and have brought the column with it.
+        if is_led_by_another {
+            self.knows_asked = self.has_asked().await?;
+        }
+        Ok(())
+    }
+
+    async fn has_asked(&mut self) -> Result<bool, JournalError> {
+        Ok(self.columns_of("inbox").await?.iter().any(|(name, _)| name == "asked"))
     }
 }
 
@@ -140,6 +179,15 @@ impl Snapshot {
 // === impl Snapshot: the tables ===
 
 impl Snapshot {
+    /// The names of the migrations that made the tables, in no order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn migrations(&mut self) -> Result<Vec<String>, JournalError> {
+        let rows = self.connection.raw("SELECT name FROM migration").await?;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Every table but the journal's own, by name.
     ///
     /// # Errors

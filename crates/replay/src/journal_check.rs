@@ -9,8 +9,8 @@ use pangaea_kernel::{Definition, Replayer};
 use crate::ReplayError;
 use crate::check::{Progress, digest_of, run};
 use crate::compare::{Difference, compare};
+use crate::history::{History, PAGE};
 use crate::ignore::Ignore;
-use crate::record::{PAGE, RecordOptions, Recorder};
 use crate::recording::EndState;
 use crate::report::StateVerdict;
 use crate::scratch::{IN_MEMORY, empty};
@@ -43,8 +43,8 @@ pub async fn check_journal(
     progress: &Progress,
 ) -> Result<JournalReport, ReplayError> {
     let module = definition.name();
-    let snapshot = database.snapshot().await.map_err(ReplayError::journal(module))?;
-    let mut journal = Recorder::new(snapshot, definition, &RecordOptions::default()).await?;
+    let mut snapshot = database.snapshot().await.map_err(ReplayError::journal(module))?;
+    let mut history = History::after(0);
     let (_, writer) = empty(definition, IN_MEMORY).await?;
     let mut replayer = Replayer::new(writer, definition.clone()).await.map_err(ReplayError::journal(module))?;
     let mut report = JournalReport {
@@ -54,10 +54,10 @@ pub async fn check_journal(
         differences: Vec::new(),
         state: StateVerdict::Equal,
     };
-    let last = journal.snapshot.head().inbox_end;
+    let last = snapshot.head().inbox_end;
     while report.inputs < last {
         let limit = PAGE.min((last - report.inputs) as usize);
-        let entries = journal.page(report.inputs + 1, limit).await?;
+        let entries = history.page(&mut snapshot, report.inputs + 1, limit).await?;
         let said = run(&mut replayer, &entries).await?;
         let differing = entries.iter().zip(&said).filter_map(|(entry, said)| {
             Some((compare(entry, said, &Ignore::default())?, entry.handled_by == env!("CARGO_PKG_VERSION")))
@@ -66,14 +66,15 @@ pub async fn check_journal(
         report.inputs += entries.len() as u64;
         progress.fetch_add(entries.len() as u64, Ordering::Relaxed);
     }
-    let stored = exact_digest(&mut journal.snapshot).await.map_err(ReplayError::journal(module))?;
+    history.expect_nothing_more(&mut snapshot).await?;
+    let stored = exact_digest(&mut snapshot).await.map_err(ReplayError::journal(module))?;
     report.state = match report.changed_since {
         0 => StateVerdict::of(&EndState::Stored(stored), digest_of(&replayer).await?, &Ignore::default()),
         // What follows from a reviewed change is no fault of the tables.
         _ => StateVerdict::NotCompared("another release said otherwise".to_owned()),
     };
     replayer.stop().await.map_err(ReplayError::journal(module))?;
-    journal.snapshot.close().await.map_err(ReplayError::journal(module))?;
+    snapshot.close().await.map_err(ReplayError::journal(module))?;
     Ok(report)
 }
 

@@ -5,6 +5,8 @@
 //! they say now: messages, timers, effects and answers of every input, and the [exact digest](exact_digest) of the tables at the
 //! end. The handlers are deterministic, so whatever differs is a change of behaviour.
 //!
+//! A [`Shadow`] does the same beside a live leader, whose inputs it follows as they are committed.
+//!
 //! [`canonical`] compares two live runs instead: it reads the databases of a store that is quiet and gives what its modules hold
 //! and have said without times and positions, and with ids named after where they appear. It is for workloads without
 //! contention; with it, who came first is part of the outcome.
@@ -27,6 +29,7 @@ mod determinism;
 mod error;
 mod expectation;
 mod happened;
+mod history;
 mod html_report;
 mod ignore;
 mod journal_check;
@@ -38,6 +41,7 @@ mod redact;
 mod report;
 mod scratch;
 mod seek;
+mod shadow;
 mod shrink;
 mod spot;
 mod state;
@@ -66,6 +70,7 @@ pub use recording::{
 pub use report::{ModuleReport, RecordingFacts, Report, StateVerdict, TableDifference};
 pub use scratch::IN_MEMORY;
 pub use seek::{Concerned, concerned, find};
+pub use shadow::{Compared, Copied, Shadow, ShadowOptions, Step};
 pub use shrink::{Baseline, Expected, Found, Shrunk, shrink, write_entries, write_shrunk};
 pub use spot::{Bound, Merged, Spot};
 pub use state::{TableDigest, exact_digest};

@@ -1,24 +1,22 @@
 //! From a module's journal to a recording.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pangaea_contracts::{Envelope, Kind, Subject, Timestamp};
-use pangaea_journal::{Database, Handled, Snapshot, TablePlace};
-use pangaea_kernel::{Asked, Definition, Replayer};
+use pangaea_contracts::Timestamp;
+use pangaea_journal::{Database, Snapshot, TablePlace};
+use pangaea_kernel::{Definition, Replayer};
 
 use crate::check::{Progress, digest_of, run};
 use crate::compare::compare;
+use crate::history::{History, PAGE};
 use crate::ignore::Ignore;
-use crate::recording::{EndState, Entry, EntryKind, ModuleEnd, ModuleStart, Output, RecordingWriter, TableRows};
+use crate::recording::{EndState, Entry, ModuleEnd, ModuleStart, RecordingWriter, TableRows};
 use crate::redact::Redactor;
 use crate::scratch::{IN_MEMORY, empty};
 use crate::state::{TableDigest, exact_digest};
 use crate::{ReplayError, Until};
-
-/// Rows read at once: each may be a quarter of a megabyte.
-pub(crate) const PAGE: usize = 256;
 
 /// Which part of a history is recorded.
 #[derive(Clone, Debug, Default)]
@@ -68,29 +66,21 @@ pub async fn record(
     Ok(end)
 }
 
-pub(crate) struct Recorder<'a> {
+struct Recorder<'a> {
     module: &'static str,
     definition: &'a Arc<Definition>,
-    pub(crate) snapshot: Snapshot,
+    snapshot: Snapshot,
     redactor: Option<Redactor>,
     /// Follows where the tables' state is needed and none holds it; until something is said otherwise.
     rerun: Result<Replayer, String>,
-    reader: Reader,
+    history: History,
     ignore: Ignore,
-}
-
-/// Reads inbox and outbox side by side.
-#[derive(Default)]
-struct Reader {
-    messages: VecDeque<Envelope>,
-    after: u64,
-    is_drained: bool,
 }
 
 // === impl Recorder ===
 
 impl<'a> Recorder<'a> {
-    pub(crate) async fn new(
+    async fn new(
         snapshot: Snapshot,
         definition: &'a Arc<Definition>,
         options: &RecordOptions,
@@ -106,7 +96,7 @@ impl<'a> Recorder<'a> {
             snapshot,
             redactor,
             rerun: Ok(rerun),
-            reader: Reader::default(),
+            history: History::after(0),
             ignore: options.ignore.clone(),
         })
     }
@@ -222,7 +212,7 @@ impl<'a> Recorder<'a> {
         }
         let newest = self.snapshot.head().inbox_end;
         if last == newest {
-            self.reader.expect_nothing_more(&mut self.snapshot, self.module).await?;
+            self.history.expect_nothing_more(&mut self.snapshot).await?;
         }
         end.end = self.end_state(last == newest).await?;
         Ok(end)
@@ -266,22 +256,11 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    pub(crate) async fn page(&mut self, position: u64, limit: usize) -> Result<Vec<Entry>, ReplayError> {
-        let handled = self.snapshot.inbox_from(position, limit).await.map_err(ReplayError::journal(self.module))?;
-        if handled.len() < limit || handled.first().is_some_and(|first| first.admitted.position != position) {
-            let reason = format!("the inbox is torn: not every input from {position} on is there (`pangaea verify`)");
-            return Err(ReplayError::module(self.module, reason));
-        }
-        let mut entries = Vec::with_capacity(handled.len());
-        for one in handled {
-            let messages = self.reader.caused_by(&mut self.snapshot, &one.admitted.input.id, self.module).await?;
-            let entry = entry(one, messages).and_then(|entry| match &self.redactor {
-                Some(redactor) => redacted(redactor, entry),
-                None => Ok(entry),
-            });
-            entries.push(entry.map_err(|reason| ReplayError::module(self.module, reason))?);
-        }
-        Ok(entries)
+    async fn page(&mut self, position: u64, limit: usize) -> Result<Vec<Entry>, ReplayError> {
+        let entries = self.history.page(&mut self.snapshot, position, limit).await?;
+        let Some(redactor) = &self.redactor else { return Ok(entries) };
+        let redacted: Result<_, _> = entries.into_iter().map(|entry| redactor.entry(entry)).collect();
+        redacted.map_err(|reason| ReplayError::module(self.module, reason))
     }
 }
 
@@ -295,92 +274,4 @@ fn unlike(stored: &BTreeMap<String, TableDigest>, rerun: &BTreeMap<String, Table
         env!("CARGO_PKG_VERSION"),
         rows(rerun, other)
     ))
-}
-
-fn entry(handled: Handled, messages: Vec<Envelope>) -> Result<Entry, String> {
-    let Handled { admitted, asked } = handled;
-    let input = admitted.input;
-    // That of a change of settings is no subject of a message.
-    let kind = Subject::parse(&input.subject).map(|subject| subject.kind).ok();
-    let kind = match (input.source, kind) {
-        (Some((source, position)), _) => EntryKind::Delivery { source, position },
-        (None, Some(Kind::Timer)) => EntryKind::Timer,
-        (None, Some(Kind::Effect)) => EntryKind::EffectResult,
-        (None, Some(_)) => EntryKind::Command,
-        (None, None) => EntryKind::Settings,
-    };
-    let json = |what: &str, error: serde_json::Error| format!("{what} of input {}: {error}", admitted.position);
-    let answer =
-        input.answer.as_deref().map(serde_json::from_str).transpose().map_err(|error| json("answer", error))?;
-    let asked = asked.as_deref().map(Asked::decode).transpose().map_err(|error| json("timers and effects", error))?;
-    let mut entry = Entry {
-        position: admitted.position,
-        admitted_at: input.admitted_at,
-        id: input.id,
-        kind,
-        subject: input.subject,
-        key: input.key,
-        causation_id: input.causation_id,
-        correlation_id: input.correlation_id,
-        actor: input.actor,
-        traceparent: input.traceparent,
-        payload: input.payload,
-        handled_by: input.code_version,
-        answer,
-        messages: Vec::new(),
-        asked,
-    };
-    entry.messages = messages.iter().map(|message| Output::of(&entry, message)).collect();
-    Ok(entry)
-}
-
-fn redacted(redactor: &Redactor, mut entry: Entry) -> Result<Entry, String> {
-    entry.payload = redactor.payload(&entry.subject, entry.payload)?;
-    for message in &mut entry.messages {
-        message.payload = redactor.payload(&message.subject, std::mem::take(&mut message.payload))?;
-    }
-    entry.asked = entry.asked.map(|asked| redactor.asked(asked)).transpose()?;
-    Ok(entry)
-}
-
-// === impl Reader ===
-
-impl Reader {
-    /// The next messages of the log, as far as this input caused them.
-    async fn caused_by(
-        &mut self,
-        snapshot: &mut Snapshot,
-        input_id: &str,
-        module: &str,
-    ) -> Result<Vec<Envelope>, ReplayError> {
-        let mut caused = Vec::new();
-        loop {
-            self.fill(snapshot, module).await?;
-            match self.messages.front() {
-                Some(next) if next.causation_id == input_id => caused.extend(self.messages.pop_front()),
-                _ => return Ok(caused),
-            }
-        }
-    }
-
-    async fn expect_nothing_more(&mut self, snapshot: &mut Snapshot, module: &str) -> Result<(), ReplayError> {
-        self.fill(snapshot, module).await?;
-        let Some(next) = self.messages.front() else { return Ok(()) };
-        let reason = format!(
-            "the log is torn: the message at {} is not said where its input {} is handled (`pangaea verify`)",
-            next.position, next.causation_id
-        );
-        Err(ReplayError::module(module, reason))
-    }
-
-    async fn fill(&mut self, snapshot: &mut Snapshot, module: &str) -> Result<(), ReplayError> {
-        if !self.messages.is_empty() || self.is_drained {
-            return Ok(());
-        }
-        let page = snapshot.outbox_after(self.after, PAGE).await.map_err(ReplayError::journal(module))?;
-        self.is_drained = page.len() < PAGE;
-        self.after = page.last().map_or(self.after, |last| last.position);
-        self.messages.extend(page);
-        Ok(())
-    }
 }

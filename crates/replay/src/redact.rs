@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use pangaea_contracts::{Kind, Subject, digest_text};
-use pangaea_kernel::{Asked, Definition};
+use pangaea_kernel::{Asked, Definition, Said};
 use serde_json::Value;
+
+use crate::recording::Entry;
 
 /// Contracts nest a few levels; a schema that leads back to itself must not lead on for ever.
 const DEPTH_MAX: usize = 32;
@@ -49,7 +51,32 @@ impl Redactor {
         serde_json::to_string(&value).map_err(|error| format!("{subject}: {error}"))
     }
 
-    pub(crate) fn asked(&self, asked: Vec<Asked>) -> Result<Vec<Asked>, String> {
+    /// An input and what was said of it; its answer is left as it is.
+    ///
+    /// # Errors
+    /// See [`Redactor::payload`].
+    pub(crate) fn entry(&self, mut entry: Entry) -> Result<Entry, String> {
+        entry.payload = self.payload(&entry.subject, entry.payload)?;
+        for message in &mut entry.messages {
+            message.payload = self.payload(&message.subject, std::mem::take(&mut message.payload))?;
+        }
+        entry.asked = entry.asked.map(|asked| self.asked(asked)).transpose()?;
+        Ok(entry)
+    }
+
+    /// The same of what is said now.
+    ///
+    /// # Errors
+    /// See [`Redactor::payload`].
+    pub(crate) fn said(&self, mut said: Said) -> Result<Said, String> {
+        for message in &mut said.messages {
+            message.payload = self.payload(&message.subject, std::mem::take(&mut message.payload))?;
+        }
+        said.asked = self.asked(said.asked)?;
+        Ok(said)
+    }
+
+    fn asked(&self, asked: Vec<Asked>) -> Result<Vec<Asked>, String> {
         let redact = |mut one: Asked| {
             if let Asked::Timer { subject, payload, .. } | Asked::Effect { subject, payload, .. } = &mut one {
                 *payload = self.payload(subject, std::mem::take(payload))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pangaea_journal::{Database, DatabaseOptions, Writer};
+use pangaea_journal::{Database, DatabaseOptions, Migration, Value, Writer};
 use pangaea_kernel::{Definition, Replayer};
 
 use crate::ReplayError;
@@ -13,13 +13,22 @@ pub const IN_MEMORY: &str = "sqlite::memory:";
 
 /// A new database with the module's tables, as this program makes them, and nothing in them.
 pub(crate) async fn empty(definition: &Definition, url: &str) -> Result<(Database, Writer), ReplayError> {
+    made_by(definition, url, definition.all_migrations()).await
+}
+
+/// The same, with the tables that these of its migrations make.
+pub(crate) async fn made_by(
+    definition: &Definition,
+    url: &str,
+    migrations: &[Migration],
+) -> Result<(Database, Writer), ReplayError> {
     let module = definition.name();
     let options = DatabaseOptions { url: url.to_owned(), read_connections_max: 1, synchronous_full: false };
     let database = Database::open(module, &options).await.map_err(ReplayError::journal(module))?;
     if database.head().await.map_err(ReplayError::journal(module))?.is_some() {
         return Err(ReplayError::module(module, "the database for the replay is not empty; name an empty one"));
     }
-    let writer = database.writer(definition.all_migrations(), env!("CARGO_PKG_VERSION")).await;
+    let writer = database.writer(migrations, env!("CARGO_PKG_VERSION")).await;
     Ok((database, writer.map_err(ReplayError::journal(module))?))
 }
 
@@ -46,7 +55,16 @@ pub(crate) async fn at_start(
 }
 
 pub(crate) async fn load(writer: &mut Writer, rows: &TableRows) -> Result<(), ReplayError> {
+    load_values(writer, &rows.table, &rows.columns, rows.values()).await
+}
+
+pub(crate) async fn load_values(
+    writer: &mut Writer,
+    table: &str,
+    columns: &[String],
+    rows: Vec<Vec<Value>>,
+) -> Result<(), ReplayError> {
     let module = writer.database().module().to_owned();
-    let loaded = writer.load_rows(&rows.table, &rows.columns, rows.values()).await;
-    loaded.map_err(|error| ReplayError::module(&module, format!("the rows of {} do not fit: {error}", rows.table)))
+    let loaded = writer.load_rows(table, columns, rows).await;
+    loaded.map_err(|error| ReplayError::module(&module, format!("the rows of {table} do not fit: {error}")))
 }

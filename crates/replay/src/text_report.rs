@@ -62,6 +62,17 @@ impl Found {
     }
 }
 
+// === impl Difference ===
+
+impl Difference {
+    /// As lines for people, as [`Report::text`] has them.
+    pub fn text(&self, has_colours: bool) -> String {
+        let mut page = Page { text: String::new(), has_colours };
+        page.difference(self);
+        page.text
+    }
+}
+
 // === impl Page ===
 
 impl Page {

@@ -7,6 +7,7 @@ pub(crate) mod load;
 mod record;
 pub(crate) mod replay;
 mod run;
+mod shadow;
 mod simulate;
 mod ticker;
 mod trace;
@@ -68,6 +69,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Run a recording through this program's handlers, and compare
     Replay(replay::ReplayArgs),
+    /// Run this program's handlers of a module beside a live leader, and compare
+    Shadow(shadow::ShadowArgs),
     /// Look at what could not be handled, redrive or abandon it
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -130,6 +133,7 @@ pub(crate) async fn dispatch(cli: Cli, catalogue: &Catalogue) -> Result<ExitCode
         Command::Trace(args) => trace::trace(args, catalogue).await,
         Command::Record(args) => record::run(args, catalogue).await,
         Command::Replay(args) => replay::run(args, catalogue).await,
+        Command::Shadow(args) => shadow::run(args, catalogue).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::SimulateProvider(args) => simulate::run(args).await,

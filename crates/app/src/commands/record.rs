@@ -127,7 +127,7 @@ fn print(args: &RecordArgs, ends: &[(&str, ModuleEnd)], bytes: u64) -> Result<()
 }
 
 /// Nothing that is redacted can be guessed and tried without it, and it is kept nowhere.
-fn random_key() -> Result<String> {
+pub(super) fn random_key() -> Result<String> {
     let mut key = [0; 32];
     #[expect(clippy::disallowed_methods, reason = "a key is made at the edge")]
     let random = ring::rand::SystemRandom::new();

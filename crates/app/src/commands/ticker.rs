@@ -36,13 +36,18 @@ impl Ticker {
         });
         Self { task, is_terminal }
     }
+
+    /// Makes room for a line of somebody else's.
+    pub(super) fn clear(&self) {
+        if self.is_terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.task.abort();
-        if self.is_terminal {
-            eprint!("\r\x1b[K");
-        }
+        self.clear();
     }
 }

@@ -10,6 +10,7 @@ on_each_database!(
     what_an_input_led_to_is_found_by_its_moment,
     a_scan_finds_keys_and_traces,
     an_empty_journal_leads_nowhere,
+    a_snapshot_at_rest_begins_again_with_what_is_committed_then,
 );
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -118,5 +119,25 @@ async fn an_empty_journal_leads_nowhere(place: Place) {
     assert_eq!(database.attempts(&["cmd_1".into()]).await.expect("it answers"), []);
     assert_eq!(database.dead_letters_by_ids(&["cmd_1".into()]).await.expect("it answers"), []);
     assert_eq!(database.outbox_caused_by("cmd_1", at(5)).await.expect("it answers"), []);
+    place.remove().await;
+}
+
+async fn a_snapshot_at_rest_begins_again_with_what_is_committed_then(place: Place) {
+    let (database, mut writer) = place.lead().await;
+    let mut snapshot = database.snapshot().await.expect("a snapshot");
+    let migrations = snapshot.migrations().await.expect("it answers");
+    assert!(migrations.iter().any(|name| name == "journal/0001"), "{migrations:?}");
+    for number in 1..=3_usize {
+        writer.begin().await.expect("a transaction");
+        writer.append_inbox(input(&format!("cmd_{number}"), 1), String::new());
+        writer.commit().await.expect("it commits");
+        assert_eq!(snapshot.inbox_from(1, 10).await.expect("it answers").len(), number - 1, "its moment stays");
+        snapshot.rest().await.expect("it rests");
+        snapshot.renew().await.expect("it goes on");
+        assert_eq!(snapshot.head().inbox_end, number as u64);
+        assert_eq!(snapshot.inbox_from(1, 10).await.expect("it answers").len(), number);
+    }
+    snapshot.close().await.expect("it closes");
+    writer.stop().await.expect("it stops");
     place.remove().await;
 }
