@@ -12,6 +12,9 @@ use crate::place::{Place, Store, prepare, stopped_and_sound};
 use crate::sheet::{Bound, Sheet};
 use crate::{Common, saga, settings};
 
+/// One figure of a run.
+type Read = fn(&Report) -> f64;
+
 #[derive(Args)]
 pub(crate) struct ShadowArgs {
     #[command(flatten)]
@@ -65,7 +68,7 @@ pub(crate) async fn run(args: ShadowArgs) -> Result<Sheet> {
 fn figures(sheet: &mut Sheet, with: &[Report], without: &[Report], summaries: &[Value]) {
     let of = |read: fn(&Report) -> f64, runs: &[Report]| runs.iter().map(read).collect::<Vec<_>>();
     let confirmed: fn(&Report) -> f64 = |run| run.confirmed_per_s;
-    let read: [(&str, &str, fn(&Report) -> f64); 3] = [
+    let read: [(&str, &str, Read); 3] = [
         ("confirmed orders", "/s", confirmed),
         ("accepting, p99", "ms", |run| run.accept.p99_ms),
         ("placed to confirmed, p99", "ms", |run| run.confirm.p99_ms),

@@ -68,7 +68,7 @@ enum Command {
     /// Write a store's journals into a file that can be replayed
     Record(record::RecordArgs),
     /// Run a recording through this program's handlers, and compare
-    Replay(replay::ReplayArgs),
+    Replay(Box<replay::ReplayArgs>),
     /// Run this program's handlers of a module beside a live leader, and compare
     Shadow(shadow::ShadowArgs),
     /// Look at what could not be handled, redrive or abandon it
@@ -132,7 +132,7 @@ pub(crate) async fn dispatch(cli: Cli, catalogue: &Catalogue) -> Result<ExitCode
         Command::Order(args) => trace::order(args, catalogue).await,
         Command::Trace(args) => trace::trace(args, catalogue).await,
         Command::Record(args) => record::run(args, catalogue).await,
-        Command::Replay(args) => replay::run(args, catalogue).await,
+        Command::Replay(args) => replay::run(*args, catalogue).await,
         Command::Shadow(args) => shadow::run(args, catalogue).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
