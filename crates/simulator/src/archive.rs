@@ -20,7 +20,7 @@ use crate::ledger::{LedgerEntry, Line, Reached};
 use crate::token::Token;
 
 /// Pages of the index that this process keeps; the system keeps more of them while nothing else needs its memory.
-const CACHE_BYTES: usize = 4 << 20;
+const CACHE_BYTES: usize = 2 << 20;
 /// Of what the tables hold. Another one is not read but made again.
 const FORMAT: u32 = 1;
 

@@ -32,7 +32,7 @@ impl Default for SimulatorConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             ledger: None,
-            kept_in_memory: 4_096,
+            kept_in_memory: 2_048,
             seed: 1,
             webhook_url: None,
             webhook_secret: None,

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 
 use crate::archive::{Archive, Shelf};
 use crate::books::Books;
 use crate::error::SimulatorError;
-use crate::ledger::{End, LedgerFile, Line};
+use crate::ledger::{End, LedgerFile, Line, Reached};
 
 /// The index, and the lines of the ledger that it lacks.
 #[derive(Debug)]
@@ -20,11 +21,28 @@ pub(crate) struct Filing {
 
 #[derive(Debug)]
 enum Place {
+    /// Until the first batch.
     Here(Box<Archive>),
-    /// A batch is being taken in.
-    Away(JoinHandle<Result<(Box<Archive>, Shelf), SimulatorError>>),
+    With(Worker),
     /// Only after an error, which ends the writer.
     Lost,
+}
+
+/// The one thread that writes the index. A thread for each batch was rejected: what one of them has allocated is freed by
+/// another, and the allocator gives it back to the first, which may never work again.
+#[derive(Debug)]
+struct Worker {
+    batches: Sender<(Vec<Line>, Reached)>,
+    filed: Receiver<Filed>,
+    is_busy: bool,
+    task: JoinHandle<Result<(), SimulatorError>>,
+}
+
+/// The index with all entries up to `seq`.
+#[derive(Debug)]
+struct Filed {
+    shelf: Shelf,
+    seq: u64,
 }
 
 /// A ledger that is read from its beginning.
@@ -73,39 +91,95 @@ impl Filing {
         books: &Mutex<Books>,
     ) -> Result<(), SimulatorError> {
         self.waiting.extend(lines);
-        if self.waiting.len() >= 2 * self.keep || matches!(&self.archive, Place::Away(batch) if batch.is_finished()) {
-            self.settle(books).await?;
-        }
-        if self.waiting.len() >= self.keep && matches!(self.archive, Place::Here(_)) {
-            self.send(ledger);
+        self.settle(books, self.waiting.len() >= 2 * self.keep).await?;
+        if self.waiting.len() >= self.keep && !self.is_busy() {
+            let batch = (std::mem::take(&mut self.waiting), ledger.reached());
+            self.worker()?.send(batch).await?;
         }
         Ok(())
     }
 
-    /// Waits until no batch is being taken in, and drops what was from the books' memory.
-    pub(crate) async fn settle(&mut self, books: &Mutex<Books>) -> Result<(), SimulatorError> {
-        let stopped = |reason: String| SimulatorError::LedgerStopped { reason };
-        let (archive, shelf) = match std::mem::replace(&mut self.archive, Place::Lost) {
-            Place::Away(batch) => batch.await.map_err(|error| stopped(error.to_string()))??,
-            other => {
-                self.archive = other;
-                return Ok(());
-            }
+    /// Ends the writing of the index; its files are closed then.
+    pub(crate) async fn end(mut self, books: &Mutex<Books>) -> Result<(), SimulatorError> {
+        self.settle(books, true).await?;
+        match self.archive {
+            Place::With(worker) => worker.end().await,
+            Place::Here(_) | Place::Lost => Ok(()),
+        }
+    }
+
+    /// Drops from the books' memory what has got to the index; waits for a batch that is under way, if told to.
+    async fn settle(&mut self, books: &Mutex<Books>, wait: bool) -> Result<(), SimulatorError> {
+        let Place::With(worker) = &mut self.archive else { return Ok(()) };
+        let filed = match wait && worker.is_busy {
+            true => worker.filed.recv().await,
+            false => worker.filed.try_recv().ok(),
         };
-        let mut books = books.lock().map_err(|_| stopped("the books are inconsistent after a panic".to_owned()))?;
-        books.shelve(shelf, archive.mark().seq);
-        self.archive = Place::Here(archive);
+        if let Some(Filed { shelf, seq }) = filed {
+            worker.is_busy = false;
+            let mut books = books.lock().map_err(|_| stopped("the books are inconsistent after a panic"))?;
+            books.shelve(shelf, seq);
+        } else if worker.task.is_finished() {
+            return self.failed().await;
+        }
         Ok(())
     }
 
-    fn send(&mut self, ledger: &LedgerFile) {
-        let Place::Here(mut archive) = std::mem::replace(&mut self.archive, Place::Lost) else { return };
-        let (lines, reached) = (std::mem::take(&mut self.waiting), ledger.reached());
-        self.archive = Place::Away(tokio::task::spawn_blocking(move || {
-            let shelf = archive.take(&lines, reached)?;
-            Ok((archive, shelf))
-        }));
+    fn is_busy(&self) -> bool {
+        matches!(&self.archive, Place::With(worker) if worker.is_busy)
     }
+
+    fn worker(&mut self) -> Result<&mut Worker, SimulatorError> {
+        self.archive = match std::mem::replace(&mut self.archive, Place::Lost) {
+            Place::Here(archive) => Place::With(Worker::start(archive)),
+            other => other,
+        };
+        match &mut self.archive {
+            Place::With(worker) => Ok(worker),
+            Place::Here(_) | Place::Lost => Err(stopped("the index was given up")),
+        }
+    }
+
+    async fn failed(&mut self) -> Result<(), SimulatorError> {
+        match std::mem::replace(&mut self.archive, Place::Lost) {
+            Place::With(worker) => worker.end().await.and(Err(stopped("the index is no longer written"))),
+            Place::Here(_) | Place::Lost => Ok(()),
+        }
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    fn start(mut archive: Box<Archive>) -> Self {
+        let (batches, mut to_file) = mpsc::channel::<(Vec<Line>, Reached)>(1);
+        let (done, filed) = mpsc::channel(1);
+        let task = tokio::task::spawn_blocking(move || {
+            while let Some((lines, reached)) = to_file.blocking_recv() {
+                let shelf = archive.take(&lines, reached)?;
+                // The writer may have ended; the batch is in the index all the same.
+                let _ = done.blocking_send(Filed { shelf, seq: archive.mark().seq });
+            }
+            Ok(())
+        });
+        Self { batches, filed, is_busy: false, task }
+    }
+
+    /// With at most one batch under way, this does not wait.
+    async fn send(&mut self, batch: (Vec<Line>, Reached)) -> Result<(), SimulatorError> {
+        self.is_busy = true;
+        self.batches.send(batch).await.map_err(|_| stopped("the index is no longer written"))
+    }
+
+    async fn end(self) -> Result<(), SimulatorError> {
+        let Self { batches, filed, task, .. } = self;
+        drop((batches, filed));
+        task.await.map_err(|error| stopped(&error.to_string()))?
+    }
+}
+
+fn stopped(reason: &str) -> SimulatorError {
+    SimulatorError::LedgerStopped { reason: reason.to_owned() }
 }
 
 // === impl CatchUp ===

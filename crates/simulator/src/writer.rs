@@ -58,8 +58,8 @@ impl Writer {
             }
         }
         // Whoever waits for the end finds neither file in use.
-        match &mut self.ledger {
-            Some((_, filing)) => filing.settle(&self.books).await,
+        match self.ledger.take() {
+            Some((_, filing)) => filing.end(&self.books).await,
             None => Ok(()),
         }
     }
