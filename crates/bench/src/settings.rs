@@ -19,8 +19,8 @@ const POSTGRES: [&str; 7] = [
     "max_connections",
 ];
 
-/// Reads SQLite's back through a connection that is made as the store makes its own: `synchronous` belongs to a connection,
-/// so the file does not have it.
+/// Reads SQLite's back through a connection that is made as the store makes those that read: `synchronous` belongs to a
+/// connection, so the file does not have it. The writer's differs in `cache_size`, which is 16,000 KiB.
 ///
 /// # Errors
 /// When the database cannot be opened.
@@ -36,7 +36,7 @@ pub(crate) async fn of_sqlite(folder: &Path, synchronous_full: bool) -> Result<V
         read.push(format!("{name}={value}"));
     }
     database.close().await;
-    Ok(vec![("SQLite, read back".to_owned(), read.join(", "))])
+    Ok(vec![("SQLite, read back from a connection that reads".to_owned(), read.join(", "))])
 }
 
 /// Reads PostgreSQL's back.

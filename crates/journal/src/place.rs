@@ -102,6 +102,12 @@ const SESSION_LIMITS: [(&str, &str); 5] = [
     ("idle_in_transaction_session_timeout", "10000"),
 ];
 
+/// KiB of pages that the writing connection to a SQLite file keeps, as the pragma takes them.
+const WRITER_CACHE: &str = "-16000";
+/// The same for each that reads: SQLite's own default. What they keep is void with the next commit anyway, and there are
+/// several for each module, so that more would only be memory that a quiet moment fills.
+const READER_CACHE: &str = "-2000";
+
 fn sqlite_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -111,7 +117,7 @@ fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(64)
         .foreign_keys(false)
         .pragma("temp_store", "memory")
-        .pragma("cache_size", "-16000")
+        .pragma("cache_size", WRITER_CACHE)
         .disable_statement_logging()
 }
 
@@ -166,7 +172,7 @@ impl Place {
     pub(crate) async fn pool(&self, connections_max: u32) -> Result<Pool, JournalError> {
         match self {
             Self::Sqlite { options, .. } => {
-                let options = options.as_ref().clone().pragma("query_only", "on");
+                let options = options.as_ref().clone().pragma("query_only", "on").pragma("cache_size", READER_CACHE);
                 let pool = SqlitePoolOptions::new()
                     .max_connections(connections_max)
                     // A file does not go away: closing a connection for its age would only cost its cache.

@@ -2,39 +2,34 @@
 //! [`Books::book`], so that a restart cannot come to another result.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::api_error::ApiError;
+use crate::archive::Shelf;
 use crate::derive;
 use crate::intent::{Intent, IntentStatus};
-use crate::ledger::{Answer, EntryKind, LedgerEntry, OperationKind};
+use crate::ledger::LedgerEntry;
+use crate::recent::Recent;
 use crate::rules::{self, Ruling};
 use crate::token::Token;
 
 /// `tok_flaky` refuses one call in this many.
 const FLAKY_ONE_IN: u64 = 3;
+/// Keys whose attempts are counted, at most. Beyond it all counts start again, as they do with the process.
+const ATTEMPTS_MAX: usize = 16_384;
 
 /// Intents, the answers given to keys, and how often a key without an answer was tried.
 ///
-/// Nothing is ever forgotten: the maps grow with the number of payments, and `attempts` with the number of flaky keys
-/// that gave up. Ordered maps, because keys that are derived in time order then stay close together in memory.
+/// What is not recent is asked of the shelf. Without one, nothing is ever forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     seed: u64,
     seq: u64,
-    /// In the order of creation.
-    intents: Vec<Intent>,
-    by_id: BTreeMap<String, usize>,
-    operations: BTreeMap<String, Operation>,
+    /// Intents there are; the next one's position.
+    created: u64,
+    recent: Recent,
+    shelf: Option<Shelf>,
     attempts: BTreeMap<String, u32>,
-}
-
-/// What was done under a key.
-#[derive(Clone, Debug)]
-pub(crate) struct Operation {
-    pub(crate) seq: u64,
-    pub(crate) kind: OperationKind,
-    pub(crate) answer: Answer,
-    fingerprint: String,
 }
 
 /// A state-changing call.
@@ -59,9 +54,9 @@ pub enum Command {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Booked in memory; to be answered once the entry is on disk.
-    Performed { entry: Box<LedgerEntry>, intent: Box<Intent> },
+    Performed { entry: Arc<LedgerEntry>, intent: Box<Intent> },
     /// The key has an answer already.
-    Replayed(Operation),
+    Replayed(Arc<LedgerEntry>),
     /// Nothing is done and nothing is answered.
     Hold,
 }
@@ -69,8 +64,20 @@ pub(crate) enum Outcome {
 // === impl Books ===
 
 impl Books {
+    /// All in memory.
     pub(crate) fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
+    }
+
+    /// Going on after what is on the shelf: `created` intents, and entries up to `seq`.
+    pub(crate) fn with_shelf(seed: u64, shelf: Shelf, seq: u64, created: u64) -> Self {
+        Self { seq, created, shelf: Some(shelf), ..Self::new(seed) }
+    }
+
+    /// Takes the newer shelf, which has all entries up to `seq`, and drops from memory what is on it.
+    pub(crate) fn shelve(&mut self, shelf: Shelf, seq: u64) {
+        self.shelf = Some(shelf);
+        self.recent.forget(seq);
     }
 
     /// Position of the newest entry.
@@ -78,22 +85,34 @@ impl Books {
         self.seq
     }
 
-    pub(crate) fn intent(&self, id: &str) -> Option<&Intent> {
-        self.intents.get(*self.by_id.get(id)?)
+    pub(crate) fn intent(&self, id: &str) -> Result<Option<Intent>, ApiError> {
+        let Some(position) = self.position(id).map_err(ApiError::internal)? else { return Ok(None) };
+        self.intent_at(position).map(Some).map_err(ApiError::internal)
     }
 
-    pub(crate) fn operation(&self, key: &str) -> Option<&Operation> {
-        self.operations.get(key)
+    /// What was done under a key.
+    pub(crate) fn operation(&self, key: &str) -> Result<Option<Arc<LedgerEntry>>, ApiError> {
+        if let Some(entry) = self.recent.entry(key) {
+            return Ok(Some(Arc::clone(entry)));
+        }
+        let Some(shelf) = &self.shelf else { return Ok(None) };
+        Ok(shelf.entry(key).map_err(ApiError::internal)?.map(Arc::new))
+    }
+
+    /// What is in memory, and that is all where there is no shelf.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Newest first, beginning after the intent `after`; and whether there are more.
     pub(crate) fn page(&self, limit: usize, after: Option<&str>) -> Result<(Vec<Intent>, bool), ApiError> {
         let end = match after {
-            None => self.intents.len(),
-            Some(id) => *self.by_id.get(id).ok_or_else(|| unknown_intent(id))?,
+            None => self.created,
+            Some(id) => self.position(id).map_err(ApiError::internal)?.ok_or_else(|| unknown_intent(id))?,
         };
-        let start = end.saturating_sub(limit);
-        Ok((self.intents[start..end].iter().rev().cloned().collect(), start > 0))
+        let start = end.saturating_sub(limit as u64);
+        let intents: Result<_, _> = (start..end).rev().map(|position| self.intent_at(position)).collect();
+        Ok((intents.map_err(ApiError::internal)?, start > 0))
     }
 
     /// Performs a call, or finds what was done under its key.
@@ -101,32 +120,27 @@ impl Books {
     /// # Errors
     /// Refusals that the key does not keep: the caller may mend the request and use the key again.
     pub(crate) fn perform(&mut self, call: Call, at_ms: u64) -> Result<Outcome, ApiError> {
-        if let Some(operation) = self.operations.get(&call.key) {
-            if operation.fingerprint == call.fingerprint {
-                return Ok(Outcome::Replayed(operation.clone()));
+        if let Some(first) = self.operation(&call.key)? {
+            if first.fingerprint == call.fingerprint {
+                return Ok(Outcome::Replayed(first));
             }
             return Err(ApiError::unprocessable(
                 "idempotency_key_reused",
                 "this Idempotency-Key was used for another request; send a new key, or the first request unchanged",
             ));
         }
-        let token = match &call.command {
-            Command::Authorize { token, .. } => *token,
-            Command::Confirm { intent }
-            | Command::Capture { intent, .. }
-            | Command::Void { intent }
-            | Command::Refund { intent, .. } => self.intent(intent).ok_or_else(|| unknown_intent(intent))?.token,
-        };
+        let intent = self.subject(&call.key, &call.command)?;
+        let token = intent.token;
         if token == Token::Timeout {
             return Ok(Outcome::Hold);
         }
         if token == Token::Flaky {
             self.try_flaky(&call.key)?;
         }
-        let ruling = self.rule(&call.key, call.command)?;
+        let ruling = rule(call.command, intent);
         let answer = rules::answer(&ruling, self.seed, &call.key)?;
         let intent = ruling.intent;
-        let entry = LedgerEntry {
+        let entry = Arc::new(LedgerEntry {
             seq: self.seq + 1,
             at_ms,
             kind: ruling.kind,
@@ -139,71 +153,84 @@ impl Books {
             payment_method: ruling.creates.then_some(intent.token),
             fingerprint: call.fingerprint,
             answer,
-        };
-        self.book(&entry).map_err(ApiError::internal)?;
-        Ok(Outcome::Performed { entry: Box::new(entry), intent: Box::new(intent) })
+        });
+        self.enter(&entry).map_err(ApiError::internal)?;
+        Ok(Outcome::Performed { entry, intent: Box::new(intent) })
     }
 
     /// Takes an entry into the state.
     ///
     /// # Errors
     /// The entry does not follow from those before it.
-    pub(crate) fn book(&mut self, entry: &LedgerEntry) -> Result<(), String> {
-        if self.operations.contains_key(&entry.key) {
+    pub(crate) fn book(&mut self, entry: &Arc<LedgerEntry>) -> Result<(), String> {
+        let is_old = |shelf: &Shelf| shelf.has(&entry.key);
+        if self.recent.entry(&entry.key).is_some() || self.shelf.as_ref().map_or(Ok(false), is_old)? {
             return Err(format!("the key {:?} is used twice", entry.key));
         }
-        let position = match entry.payment_method {
-            Some(token) => self.insert(entry, token)?,
-            None => *self.by_id.get(&entry.intent).ok_or_else(|| format!("the intent {} is unknown", entry.intent))?,
+        self.enter(entry)
+    }
+
+    /// As [`Self::book`], with a key that is known to be new.
+    fn enter(&mut self, entry: &Arc<LedgerEntry>) -> Result<(), String> {
+        let known = self.position(&entry.intent)?;
+        let (position, mut intent) = match (entry.payment_method, known) {
+            (Some(_), Some(_)) => return Err(format!("the intent {} is created twice", entry.intent)),
+            (Some(token), None) => (self.created, Intent::created(entry, token)),
+            (None, Some(position)) => (position, self.intent_at(position)?),
+            (None, None) => return Err(format!("the intent {} is unknown", entry.intent)),
         };
-        let intent = &mut self.intents[position];
-        match entry.kind {
-            EntryKind::Authorized => intent.status = IntentStatus::RequiresCapture,
-            EntryKind::ActionRequired => intent.status = IntentStatus::RequiresAction,
-            EntryKind::Declined => intent.status = IntentStatus::Failed,
-            EntryKind::Voided => intent.status = IntentStatus::Canceled,
-            EntryKind::Captured => {
-                intent.status = IntentStatus::Succeeded;
-                intent.amount_captured += entry.amount;
-            }
-            EntryKind::Refunded => intent.amount_refunded += entry.amount,
-            EntryKind::Refused => {}
-        }
+        intent.take(entry);
+        self.created = self.created.max(position + 1);
         self.attempts.remove(&entry.key);
-        self.operations.insert(
-            entry.key.clone(),
-            Operation {
-                seq: entry.seq,
-                kind: entry.operation,
-                answer: entry.answer.clone(),
-                fingerprint: entry.fingerprint.clone(),
-            },
-        );
+        self.recent.put(Arc::clone(entry), position, intent);
         self.seq = entry.seq;
         Ok(())
     }
 
-    fn insert(&mut self, entry: &LedgerEntry, token: Token) -> Result<usize, String> {
-        let position = self.intents.len();
-        if self.by_id.insert(entry.intent.clone(), position).is_some() {
-            return Err(format!("the intent {} is created twice", entry.intent));
+    fn position(&self, id: &str) -> Result<Option<u64>, String> {
+        match (self.recent.position(id), &self.shelf) {
+            (None, Some(shelf)) => shelf.position(id),
+            (known, _) => Ok(known),
         }
-        self.intents.push(Intent {
-            id: entry.intent.clone(),
-            status: IntentStatus::RequiresAction,
-            amount: entry.amount,
-            currency: entry.currency.clone(),
-            amount_captured: 0,
-            amount_refunded: 0,
-            reference: entry.reference.clone(),
-            token,
-        });
-        Ok(position)
+    }
+
+    fn intent_at(&self, position: u64) -> Result<Intent, String> {
+        let found = match (self.recent.intent(position), &self.shelf) {
+            (None, Some(shelf)) => shelf.intent(position)?,
+            (known, _) => known.cloned(),
+        };
+        found.ok_or_else(|| format!("the index has no intent at position {position}"))
+    }
+
+    /// The intent that a call is about, as it is before the call.
+    fn subject(&self, key: &str, command: &Command) -> Result<Intent, ApiError> {
+        let id = match command {
+            Command::Authorize { amount, currency, token, reference } => {
+                return Ok(Intent {
+                    id: derive::id("pi_", self.seed, "intent", key),
+                    status: IntentStatus::RequiresAction,
+                    amount: *amount,
+                    currency: currency.clone(),
+                    amount_captured: 0,
+                    amount_refunded: 0,
+                    reference: reference.clone(),
+                    token: *token,
+                });
+            }
+            Command::Confirm { intent }
+            | Command::Capture { intent, .. }
+            | Command::Void { intent }
+            | Command::Refund { intent, .. } => intent,
+        };
+        self.intent(id)?.ok_or_else(|| unknown_intent(id))
     }
 
     /// Counts the attempt and refuses some of them. The count starts again with the process: the point is that a
     /// caller must retry, not that a provider remembers its bad moments.
     fn try_flaky(&mut self, key: &str) -> Result<(), ApiError> {
+        if self.attempts.len() >= ATTEMPTS_MAX && !self.attempts.contains_key(key) {
+            self.attempts.clear();
+        }
         let attempt = self.attempts.entry(key.to_owned()).or_insert(0);
         *attempt = attempt.saturating_add(1);
         if derive::chance(self.seed, key, *attempt, FLAKY_ONE_IN) {
@@ -214,29 +241,15 @@ impl Books {
         }
         Ok(())
     }
+}
 
-    fn rule(&self, key: &str, command: Command) -> Result<Ruling, ApiError> {
-        let known = |id: &str| self.intent(id).cloned().ok_or_else(|| unknown_intent(id));
-        Ok(match command {
-            Command::Authorize { amount, currency, token, reference } => {
-                let id = derive::id("pi_", self.seed, "intent", key);
-                let status = IntentStatus::RequiresAction;
-                Ruling::authorize(Intent {
-                    id,
-                    status,
-                    amount,
-                    currency,
-                    amount_captured: 0,
-                    amount_refunded: 0,
-                    reference,
-                    token,
-                })
-            }
-            Command::Confirm { intent } => Ruling::confirm(known(&intent)?),
-            Command::Capture { intent, amount } => Ruling::capture(known(&intent)?, amount),
-            Command::Void { intent } => Ruling::void(known(&intent)?),
-            Command::Refund { intent, amount } => Ruling::refund(known(&intent)?, amount),
-        })
+fn rule(command: Command, intent: Intent) -> Ruling {
+    match command {
+        Command::Authorize { .. } => Ruling::authorize(intent),
+        Command::Confirm { .. } => Ruling::confirm(intent),
+        Command::Capture { amount, .. } => Ruling::capture(intent, amount),
+        Command::Void { .. } => Ruling::void(intent),
+        Command::Refund { amount, .. } => Ruling::refund(intent, amount),
     }
 }
 

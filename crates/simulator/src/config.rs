@@ -7,9 +7,12 @@ use std::path::PathBuf;
 pub struct SimulatorConfig {
     /// Address to listen on; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Ledger file, created with its folders if missing. `None` keeps everything in memory, for tests that read no
-    /// ledger.
+    /// Ledger file, created with its folders if missing; beside it goes an index of it, of the same name and `.index`.
+    /// `None` keeps everything in memory, for tests that read no ledger.
     pub ledger: Option<PathBuf>,
+    /// So many ledger entries go from memory to the index together; while the index is slow, up to four times as many are in
+    /// memory.
+    pub kept_in_memory: usize,
     /// Ids and the moments at which `tok_flaky` fails are derived from it.
     pub seed: u64,
     /// Where webhooks go, an `http://` URL. `None` sends none.
@@ -29,6 +32,7 @@ impl Default for SimulatorConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             ledger: None,
+            kept_in_memory: 2_048,
             seed: 1,
             webhook_url: None,
             webhook_secret: None,

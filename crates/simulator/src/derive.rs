@@ -4,6 +4,10 @@ use std::fmt::Write;
 
 use ring::digest::{Context, SHA256};
 
+/// Of bytes that come one after the other.
+#[derive(Clone)]
+pub(crate) struct Digest(Context);
+
 /// Hashes `parts` with their lengths, so that `["ab", "c"]` and `["a", "bc"]` differ.
 pub(crate) fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
@@ -11,9 +15,7 @@ pub(crate) fn digest(parts: &[&[u8]]) -> [u8; 32] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
+    Digest(context).value()
 }
 
 /// `prefix` followed by 24 hexadecimal digits of the digest of `seed`, `purpose` and `key`.
@@ -38,6 +40,33 @@ pub(crate) fn chance(seed: u64, key: &str, attempt: u32, one_in: u64) -> bool {
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
     u64::from_be_bytes(first).is_multiple_of(one_in)
+}
+
+// === impl Digest ===
+
+impl Digest {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of what was added so far.
+    pub(crate) fn value(&self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.clone().finish().as_ref());
+        out
+    }
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Digest").finish_non_exhaustive()
+    }
 }
 
 fn push_hex(out: &mut String, bytes: &[u8]) {

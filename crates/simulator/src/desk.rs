@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api_error::ApiError;
-use crate::books::{Books, Call, Operation, Outcome};
+use crate::books::{Books, Call, Outcome};
 use crate::clock;
 use crate::intent::Intent;
 use crate::ledger::{Answer, LedgerEntry, OperationKind};
@@ -24,8 +24,8 @@ pub(crate) struct Inner {
     pub(crate) seed: u64,
     pub(crate) latency: Duration,
     pub(crate) hold: Duration,
-    pub(crate) books: Mutex<Books>,
-    pub(crate) entries: mpsc::Sender<LedgerEntry>,
+    pub(crate) books: Arc<Mutex<Books>>,
+    pub(crate) entries: mpsc::Sender<Arc<LedgerEntry>>,
     pub(crate) durable: watch::Receiver<Durable>,
     pub(crate) webhooks: Option<WebhookSender>,
     pub(crate) shutdown: CancellationToken,
@@ -61,16 +61,16 @@ impl Desk {
             let mut books = self.books()?;
             let outcome = books.perform(call, clock::now_ms())?;
             if let Outcome::Performed { entry, .. } = &outcome {
-                place.send(LedgerEntry::clone(entry));
+                place.send(Arc::clone(entry));
             }
             outcome
         };
         match outcome {
-            Outcome::Performed { entry, intent } => self.finish(*entry, *intent).await,
-            Outcome::Replayed(operation) => {
-                self.wait_durable(operation.seq).await?;
+            Outcome::Performed { entry, intent } => self.finish(&entry, *intent).await,
+            Outcome::Replayed(first) => {
+                self.wait_durable(first.seq).await?;
                 self.delay().await;
-                Ok(Reply::Answer { answer: operation.answer, replayed: true })
+                Ok(Reply::Answer { answer: first.answer.clone(), replayed: true })
             }
             Outcome::Hold => {
                 self.pause(self.0.hold).await;
@@ -91,19 +91,19 @@ impl Desk {
     }
 
     /// What was done under a key.
-    pub(crate) async fn operation(&self, key: &str) -> Result<Operation, ApiError> {
+    pub(crate) async fn operation(&self, key: &str) -> Result<Arc<LedgerEntry>, ApiError> {
         let missing = || ApiError::not_found("operation_not_found", format!("nothing was done under the key {key:?}"));
-        self.read(|books| books.operation(key).cloned().ok_or_else(missing)).await
+        self.read(|books| books.operation(key)?.ok_or_else(missing)).await
     }
 
-    async fn finish(&self, entry: LedgerEntry, intent: Intent) -> Result<Reply, ApiError> {
+    async fn finish(&self, entry: &LedgerEntry, intent: Intent) -> Result<Reply, ApiError> {
         self.wait_durable(entry.seq).await?;
         let hang_up = intent.token == Token::ChargedReplyLost && entry.operation == OperationKind::Authorize;
         if let Some(webhooks) = &self.0.webhooks {
-            webhooks.announce(self.0.seed, &entry, &intent);
+            webhooks.announce(self.0.seed, entry, &intent);
         }
         self.delay().await;
-        Ok(if hang_up { Reply::HangUp } else { Reply::Answer { answer: entry.answer, replayed: false } })
+        Ok(if hang_up { Reply::HangUp } else { Reply::Answer { answer: entry.answer.clone(), replayed: false } })
     }
 
     async fn wait_durable(&self, seq: u64) -> Result<(), ApiError> {

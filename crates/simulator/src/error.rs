@@ -28,6 +28,9 @@ pub enum SimulatorError {
     /// The ledger can no longer be written; nothing was answered that is not in it.
     #[error("the ledger writer stopped: {reason}")]
     LedgerStopped { reason: String },
+    /// The index beside the ledger file cannot be used and cannot be made again.
+    #[error("index {path}: {reason}; it is made again from the ledger when it is missing")]
+    Index { path: PathBuf, reason: String },
     /// Webhook settings that cannot work.
     #[error("webhooks: {reason}")]
     Webhook { reason: String },

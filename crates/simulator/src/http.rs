@@ -144,7 +144,7 @@ async fn refund(State(desk): State<Desk>, post: Post) -> Result<Reply, ApiError>
 async fn show(State(desk): State<Desk>, id: PathId) -> Result<Response, ApiError> {
     let id = checked_id(id)?;
     let missing = || ApiError::not_found("intent_not_found", format!("no payment intent has the id {id:?}"));
-    let intent = desk.read(|books| books.intent(&id).cloned().ok_or_else(missing)).await?;
+    let intent = desk.read(|books| books.intent(&id)?.ok_or_else(missing)).await?;
     json(StatusCode::OK, &intent)
 }
 
@@ -161,7 +161,8 @@ async fn list(State(desk): State<Desk>, query: Result<Query<ListQuery>, QueryRej
 async fn operation(State(desk): State<Desk>, key: PathId) -> Result<Response, ApiError> {
     let key = checked_id(key)?;
     let found = desk.operation(&key).await?;
-    let body = OperationBody { key: &key, kind: found.kind, status: found.answer.status, body: &found.answer.body };
+    let body =
+        OperationBody { key: &key, kind: found.operation, status: found.answer.status, body: &found.answer.body };
     json(StatusCode::OK, &body)
 }
 

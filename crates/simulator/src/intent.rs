@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::{EntryKind, LedgerEntry};
 use crate::token::Token;
 
 /// A payment intent, in memory and as the API shows it.
@@ -38,6 +39,40 @@ pub enum IntentStatus {
     Canceled,
     /// Declined.
     Failed,
+}
+
+// === impl Intent ===
+
+impl Intent {
+    /// As it is before the entry that creates it is taken in.
+    pub(crate) fn created(entry: &LedgerEntry, token: Token) -> Self {
+        Self {
+            id: entry.intent.clone(),
+            status: IntentStatus::RequiresAction,
+            amount: entry.amount,
+            currency: entry.currency.clone(),
+            amount_captured: 0,
+            amount_refunded: 0,
+            reference: entry.reference.clone(),
+            token,
+        }
+    }
+
+    /// What an entry does to its intent.
+    pub(crate) fn take(&mut self, entry: &LedgerEntry) {
+        match entry.kind {
+            EntryKind::Authorized => self.status = IntentStatus::RequiresCapture,
+            EntryKind::ActionRequired => self.status = IntentStatus::RequiresAction,
+            EntryKind::Declined => self.status = IntentStatus::Failed,
+            EntryKind::Voided => self.status = IntentStatus::Canceled,
+            EntryKind::Captured => {
+                self.status = IntentStatus::Succeeded;
+                self.amount_captured += entry.amount;
+            }
+            EntryKind::Refunded => self.amount_refunded += entry.amount,
+            EntryKind::Refused => {}
+        }
+    }
 }
 
 // === impl IntentStatus ===

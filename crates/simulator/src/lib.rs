@@ -41,21 +41,26 @@
 //! - Behaviour is a function of seed, key and attempt number, never of a random source.
 //!
 //! # Bounds
-//! Intents and idempotency answers are kept in memory for as long as the process lives, about 1 KiB per payment:
-//! a million payments need about a gigabyte. The number of connections, bodies (64 KiB), the ledger queue,
-//! webhooks in flight, retries and holds are bounded by constants next to their use.
+//! The last few thousand entries are in memory, about 1 KiB each; what was done longer ago is found by an index beside the
+//! ledger file, and an old key's answer is read from its line. The index is derived: it is made again from the ledger when
+//! it is missing, damaged or of another ledger. Without a ledger file everything stays in memory for as long as the process
+//! lives. The number of connections, bodies (64 KiB), the ledger queue, webhooks in flight, retries and holds are bounded
+//! by constants next to their use.
 
 mod api_error;
+mod archive;
 mod books;
 mod clock;
 mod config;
 mod derive;
 mod desk;
 mod error;
+mod filing;
 mod http;
 mod intent;
 mod ledger;
 mod offline;
+mod recent;
 mod rules;
 mod server;
 mod summary;

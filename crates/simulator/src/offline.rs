@@ -31,10 +31,10 @@ impl Offline {
         match self.books.perform(Call { key: key.to_owned(), fingerprint, command }, at_ms) {
             Ok(Outcome::Performed { entry, .. }) => {
                 let answer = entry.answer.clone();
-                self.entries.push(*entry);
+                self.entries.push(LedgerEntry::clone(&entry));
                 Ok(Some(answer))
             }
-            Ok(Outcome::Replayed(operation)) => Ok(Some(operation.answer)),
+            Ok(Outcome::Replayed(first)) => Ok(Some(first.answer.clone())),
             Ok(Outcome::Hold) => Ok(None),
             Err(error) => refusal(&error).map(Some),
         }
@@ -42,12 +42,12 @@ impl Offline {
 
     /// The first answer that was given to `key`. `None`: nothing was done under it.
     pub fn operation(&self, key: &str) -> Option<Answer> {
-        self.books.operation(key).map(|operation| operation.answer.clone())
+        self.books.recent().entry(key).map(|entry| entry.answer.clone())
     }
 
     /// How an intent stands.
     pub fn intent(&self, id: &str) -> Option<&Intent> {
-        self.books.intent(id)
+        self.books.recent().intent(self.books.recent().position(id)?)
     }
 
     /// The ledger so far: what an auditor reads.

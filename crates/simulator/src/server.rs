@@ -18,6 +18,7 @@ use crate::books::Books;
 use crate::config::SimulatorConfig;
 use crate::desk::{Desk, Inner};
 use crate::error::SimulatorError;
+use crate::filing::Filing;
 use crate::http::{self, HangUp};
 use crate::ledger::LedgerFile;
 use crate::webhook::{WebhookTarget, Webhooks};
@@ -36,7 +37,7 @@ pub struct Simulator {
     config: SimulatorConfig,
     listener: TcpListener,
     addr: SocketAddr,
-    ledger: Option<LedgerFile>,
+    ledger: Option<(LedgerFile, Filing)>,
     books: Books,
     webhooks: Option<WebhookTarget>,
 }
@@ -49,11 +50,11 @@ struct ClosedOnPurpose;
 // === impl Simulator ===
 
 impl Simulator {
-    /// Binds the address and rebuilds the state from the ledger file, creating it if missing.
+    /// Binds the address and rebuilds the state from the ledger file and its index, creating what is missing.
     ///
     /// # Errors
-    /// The address cannot be bound; the ledger cannot be opened, is in use or is damaged before its last line; the
-    /// webhook settings cannot work.
+    /// The address cannot be bound; the ledger cannot be opened, is in use or is damaged before its last line; its
+    /// index cannot be made; the webhook settings cannot work.
     pub async fn bind(config: SimulatorConfig) -> Result<Self, SimulatorError> {
         let webhooks = match &config.webhook_url {
             Some(url) => Some(WebhookTarget::parse(url, config.webhook_secret.as_deref())?),
@@ -62,11 +63,12 @@ impl Simulator {
         let listen_error = |source| SimulatorError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let addr = listener.local_addr().map_err(listen_error)?;
-        let (seed, path) = (config.seed, config.ledger.clone());
+        let (seed, keep, path) = (config.seed, config.kept_in_memory, config.ledger.clone());
         let rebuild = tokio::task::spawn_blocking(move || {
-            let mut books = Books::new(seed);
-            let ledger = path.map(|path| LedgerFile::open(&path, |entry| books.book(&entry))).transpose()?;
-            Ok((ledger, books))
+            let Some(path) = path else { return Ok((None, Books::new(seed))) };
+            let mut ledger = LedgerFile::open(&path)?;
+            let (filing, books) = Filing::catch_up(&mut ledger, seed, keep)?;
+            Ok((Some((ledger, filing)), books))
         });
         let (ledger, books) =
             rebuild.await.map_err(|error| SimulatorError::LedgerStopped { reason: error.to_string() })??;
@@ -90,6 +92,7 @@ impl Simulator {
         let _stop_on_return = stop.clone().drop_guard();
         let (entries, queue) = mpsc::channel(QUEUE_ENTRIES);
         let (durable, reached) = watch::channel(Durable { seq: books.seq(), failed: false });
+        let books = Arc::new(Mutex::new(books));
         let mut tasks = JoinSet::new();
         let webhooks = webhooks.map(|target| {
             let (sender, sending) = Webhooks::build(target);
@@ -100,14 +103,14 @@ impl Simulator {
             seed: config.seed,
             latency: Duration::from_millis(config.latency_ms),
             hold: Duration::from_millis(config.hold_ms),
-            books: Mutex::new(books),
+            books: Arc::clone(&books),
             entries,
             durable: reached,
             webhooks,
             shutdown: stop.clone(),
         });
         let mut writing = JoinSet::new();
-        writing.spawn(Writer { ledger, entries: queue, durable }.run());
+        writing.spawn(Writer { ledger, books, entries: queue, durable }.run());
         tracing::info!(%addr, "payment provider simulator is listening");
 
         let failed = tokio::select! {

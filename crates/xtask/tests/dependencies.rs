@@ -77,6 +77,8 @@ const ANY: &[&str] = &[
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("async-nats", &["bus", "auditor", "testkit", "bench", "tests"]),
     ("sqlx", &["journal", "auditor", "testkit", "bench", "tests"]),
+    // An index beside a file that is the truth; the store's own state is in its journals.
+    ("redb", &["simulator"]),
     // The tests bring the whole system up; nothing that is shipped may lean on their tools.
     ("proptest", &["testkit", "tests"]),
 ];
