@@ -125,7 +125,7 @@ async fn the_same_version_stays_clean_together_on_sqlite() -> Result<()> {
 /// Apart, by a role that may do nothing but read: so it cannot publish, whatever it does.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_version_stays_clean_apart_on_postgres_with_the_right_to_read_only() -> Result<()> {
-    let mut shop = Shop::open(Placement::ApartPostgres).await?;
+    let shop = Shop::open(Placement::ApartPostgres).await?;
     let sku = shop.new_sku(1_000_000, PRICE).await?;
     shop.confirmed(&sku, 1).await?;
     let url = shop.store.env("DATABASE__URL").context("no URL of the database")?.to_owned();

@@ -40,8 +40,8 @@ const DIFFERS: u8 = 4;
     pangaea replay today.rec --live http://127.0.0.1:8080 --speed 10\n  \
     pangaea replay today.rec --determinism --postgres postgres://localhost/empty\n  \
     pangaea replay today.rec --shrink --baseline ./pangaea-before --output tests\n\n\
-    Nothing outside is touched: each module's inputs run in a database of their own, which is gone at the end, and no effect\n\
-    is performed. Exit code: 0 when nothing differs, 4 when something does, 1 when it could not be found out.")]
+    Nothing outside is touched, unless --live is given: each module's inputs run in a database of their own, which is gone at the end,\n\
+    and no effect is performed. Exit code: 0 when nothing differs, 4 when something does, 1 when it could not be found out.")]
 pub(crate) struct ReplayArgs {
     /// The recording
     #[arg(value_name = "FILE")]
