@@ -37,7 +37,7 @@ pub(crate) struct MemoryArgs {
 pub(crate) async fn run(args: MemoryArgs) -> Result<Sheet> {
     let (dir, machine) = prepare(&args.common.dir).await?;
     let mut sheet = Sheet::new("memory", machine);
-    let place = Place::new(&dir.join("run-memory"))?;
+    let place = Place::new(&dir.join("run-memory"))?.large();
     saga::full_load(&place, args.orders, WORKERS, 1).await?;
     sheet.settings(settings::of_sqlite(place.folder(), true).await?);
     sheet.setting("orders in the databases", args.orders);

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: SizeArgs) -> Result<Sheet> {
     ensure!(small_end < large, "--large {large} must be more than the small store holds after its runs, {small_end}");
     let (dir, machine) = prepare(&args.common.dir).await?;
     let mut sheet = Sheet::new("size", machine);
-    let place = Place::new(&dir.join("run-size"))?;
+    let place = Place::new(&dir.join("run-size"))?.large();
     let store = place.start().await?;
     let shop = Shop::sign_in(&place.store_args(), WORKERS).await?;
     orders::catalogue(&shop).await?;
@@ -64,7 +64,7 @@ async fn cost_ms(place: &Place, shop: &Shop, held: &mut u64, orders: u64, args: 
         let report = orders::at_full_load(shop, *held, args.orders, WORKERS).await?;
         *held += args.orders;
         runs.push(1_000.0 / report.confirmed_per_s);
-        place.verify_without_replay().await?;
+        place.verify().await?;
     }
     Ok(runs)
 }
