@@ -122,7 +122,7 @@ impl IdentityMap {
             let rows = self.tables.get(table)?;
             let values = |row: &Option<Box<dyn AnyRecord>>| row.as_ref().map(|row| row.values());
             let (before, after) = (before.and_then(values), rows.rows.get(key).and_then(values));
-            (before != after).then(|| RowChange { table, columns: rows.table.columns, before, after })
+            (before != after).then_some(RowChange { table, columns: rows.table.columns, before, after })
         });
         changes.collect()
     }
