@@ -11,5 +11,6 @@ mod memory;
 mod migrations;
 mod model;
 mod opening;
+mod shadows;
 mod support;
 mod unit_of_work;
