@@ -4,6 +4,8 @@ mod dead_letters;
 mod edge;
 mod inspect;
 pub(crate) mod load;
+mod operations;
+mod rebuild;
 mod record;
 mod replay;
 mod run;
@@ -68,6 +70,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Run a recording through this program's handlers, and compare
     Replay(replay::ReplayArgs),
+    /// Make a module's tables again from its history, while the store runs
+    Rebuild(rebuild::RebuildArgs),
     /// Look at what could not be handled, redrive or abandon it
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -130,6 +134,7 @@ pub(crate) async fn dispatch(cli: Cli, catalogue: &Catalogue) -> Result<ExitCode
         Command::Trace(args) => trace::trace(args, catalogue).await,
         Command::Record(args) => record::run(args, catalogue).await,
         Command::Replay(args) => replay::run(args, catalogue).await,
+        Command::Rebuild(args) => rebuild::run(args, catalogue).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::SimulateProvider(args) => simulate::run(args).await,
