@@ -56,6 +56,23 @@ impl Connection {
         }
     }
 
+    /// Runs a statement over a whole table, which is given the time of a migration's step: how many rows it wrote.
+    pub(crate) async fn execute_counted(&mut self, statement: &Statement) -> Result<u64, JournalError> {
+        match self {
+            Self::Sqlite(connection) => {
+                let arguments = sqlite_arguments(statement.values.clone())?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments).persistent(false);
+                Ok(query.execute(connection).await?.rows_affected())
+            }
+            Self::Postgres(session) => {
+                let arguments = postgres_arguments(&statement.values)?;
+                let query = sqlx::query_with(AssertSqlSafe(statement.postgres_sql()), arguments).persistent(false);
+                let ran = session.call_within(MIGRATION_TIMEOUT, async |connection| query.execute(connection).await);
+                Ok(ran.await?.rows_affected())
+            }
+        }
+    }
+
     /// Runs statements in order.
     ///
     /// On SQLite all of them travel to the driver's thread in a single call, because the hop to that thread costs more

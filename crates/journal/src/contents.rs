@@ -14,8 +14,15 @@ pub struct Contents {
     pub rows: Vec<Vec<Value>>,
 }
 
+/// Ends the names of tables that a rebuild works with; see `shadow.rs`.
+pub(crate) const SHADOW_SUFFIX: &str = "__rebuild";
+
 pub(crate) fn is_own(table: &str) -> bool {
-    OWN.contains(&table)
+    OWN.contains(&table) || table.ends_with(SHADOW_SUFFIX)
+}
+
+pub(crate) fn shadow_of(table: &str) -> String {
+    format!("{table}{SHADOW_SUFFIX}")
 }
 
 // === impl Database ===

@@ -28,6 +28,7 @@ mod read;
 mod record;
 mod rows;
 mod session;
+mod shadow;
 mod snapshot;
 mod statement;
 mod temporary;
@@ -51,6 +52,7 @@ pub use rows::{
     CursorRow, DeadLetterChoice, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow,
     TimerRow,
 };
+pub use shadow::{ShadowRows, TableChange};
 pub use snapshot::{Handled, Snapshot, TablePlace, TableShape};
 pub use statement::{Row, Statement};
 pub use value::{Column, ColumnType, Json, Value};

@@ -3,7 +3,7 @@
 use pangaea_contracts::Envelope;
 
 use crate::connection::Connection;
-use crate::contents::is_own;
+use crate::contents::{is_own, shadow_of};
 use crate::head::SELECT_HEAD;
 use crate::lineage::admitted;
 use crate::rows::{INBOX_SELECT, OUTBOX_SELECT, outbox_envelope};
@@ -29,6 +29,7 @@ pub struct TableShape {
     pub key: Vec<usize>,
     /// Which columns are texts.
     is_text: Vec<bool>,
+    has_key: bool,
 }
 
 /// An input as it was handled.
@@ -131,15 +132,8 @@ impl Snapshot {
     /// # Errors
     /// When the database cannot be read.
     pub async fn inbox_from(&mut self, position: u64, limit: usize) -> Result<Vec<Handled>, JournalError> {
-        let asked = if self.knows_asked { ", asked FROM inbox" } else { " FROM inbox" };
-        let select = INBOX_SELECT.replace(" FROM inbox", asked);
-        let sql = format!("{select} WHERE position >= ? ORDER BY position LIMIT {limit}");
-        let rows = self.connection.fetch(&Statement::new(sql).bind(position)).await?;
-        let handled = |row: &Row| {
-            let asked = if self.knows_asked { row.get(15)? } else { None };
-            Ok(Handled { admitted: admitted(row)?, asked })
-        };
-        rows.iter().map(handled).collect()
+        let rows = self.connection.fetch(&select_handled(self.knows_asked, position, limit)).await?;
+        rows.iter().map(|row| handled(row, self.knows_asked)).collect()
     }
 
     /// The first position of the inbox that was admitted at `at` or later; one behind its end when there is none.
@@ -163,8 +157,7 @@ impl Snapshot {
     /// # Errors
     /// When the database cannot be read.
     pub async fn outbox_after(&mut self, after: u64, limit: usize) -> Result<Vec<Envelope>, JournalError> {
-        let sql = format!("{OUTBOX_SELECT} WHERE position > ? ORDER BY position LIMIT {limit}");
-        let rows = self.connection.fetch(&Statement::new(sql).bind(after)).await?;
+        let rows = self.connection.fetch(&select_messages(after, limit)).await?;
         rows.iter().map(|row| outbox_envelope(row, &self.module, &self.head.log_id)).collect()
     }
 
@@ -174,6 +167,21 @@ impl Snapshot {
         self.connection.raw("ROLLBACK").await?;
         self.connection.close().await
     }
+}
+
+pub(crate) fn select_handled(knows_asked: bool, position: u64, limit: usize) -> Statement {
+    let asked = if knows_asked { ", asked FROM inbox" } else { " FROM inbox" };
+    let select = INBOX_SELECT.replace(" FROM inbox", asked);
+    Statement::new(format!("{select} WHERE position >= ? ORDER BY position LIMIT {limit}")).bind(position)
+}
+
+pub(crate) fn handled(row: &Row, knows_asked: bool) -> Result<Handled, JournalError> {
+    let asked = if knows_asked { row.get(15)? } else { None };
+    Ok(Handled { admitted: admitted(row)?, asked })
+}
+
+pub(crate) fn select_messages(after: u64, limit: usize) -> Statement {
+    Statement::new(format!("{OUTBOX_SELECT} WHERE position > ? ORDER BY position LIMIT {limit}")).bind(after)
 }
 
 // === impl Snapshot: the tables ===
@@ -210,8 +218,9 @@ impl Snapshot {
             let key = self.key_of(&table).await?;
             let position = |name: &String| columns.iter().position(|column| column == name);
             let key: Vec<usize> = key.iter().filter_map(position).collect();
-            let key = if key.is_empty() { (0..columns.len()).collect() } else { key };
-            shapes.push(TableShape { table, columns, key, is_text });
+            let has_key = !key.is_empty();
+            let key = if has_key { key } else { (0..columns.len()).collect() };
+            shapes.push(TableShape { table, columns, key, is_text, has_key });
         }
         Ok(shapes)
     }
@@ -244,7 +253,7 @@ impl Snapshot {
             }
         };
         let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.0).collect();
-        place.after = rows.last().map(|row| shape.key.iter().map(|column| row[*column].clone()).collect());
+        place.after = rows.last().map(|row| shape.key_in(row));
         Ok(rows)
     }
 
@@ -256,7 +265,7 @@ impl Snapshot {
     ) -> Result<Vec<Row>, JournalError> {
         let mut select = Statement::new(format!("SELECT {} FROM {}", shape.columns.join(", "), shape.table));
         if let Some(after) = after {
-            let names: Vec<&str> = shape.key.iter().map(|column| shape.columns[*column].as_str()).collect();
+            let names = shape.key_names();
             let marks = vec!["?"; after.len()].join(", ");
             select = select.and(&format!("WHERE ({}) > ({marks})", names.join(", ")));
             for value in after {
@@ -298,6 +307,44 @@ impl Snapshot {
 // === impl TableShape ===
 
 impl TableShape {
+    /// Whether a shadow can take its place.
+    ///
+    /// # Errors
+    /// Says what is in the way.
+    pub fn can_be_shadowed(&self) -> Result<(), String> {
+        // PostgreSQL cuts longer names off.
+        const NAME_BYTES_MAX: usize = 63;
+        if !self.has_key {
+            return Err(format!("the table {} has no primary key, so its rows cannot be told apart", self.table));
+        }
+        if shadow_of(&self.table).len() > NAME_BYTES_MAX {
+            return Err(format!("the name of the table {} is too long to have a shadow beside it", self.table));
+        }
+        Ok(())
+    }
+
+    pub fn key_names(&self) -> Vec<&str> {
+        self.key.iter().map(|column| self.columns[*column].as_str()).collect()
+    }
+
+    /// The key of one of its rows.
+    pub fn key_in(&self, row: &[Value]) -> Vec<Value> {
+        self.key.iter().map(|column| row[*column].clone()).collect()
+    }
+
+    pub(crate) fn is_text(&self, column: &str) -> bool {
+        self.kind_of(column) == ColumnType::Text
+    }
+
+    /// A null has a type on PostgreSQL, and none where it comes from.
+    pub(crate) fn typed(&self, row: &[Value]) -> Vec<Value> {
+        let typed = |(value, column): (&Value, &String)| match value.is_null() {
+            true => Value::null(self.kind_of(column)),
+            false => value.clone(),
+        };
+        row.iter().zip(&self.columns).map(typed).collect()
+    }
+
     pub(crate) fn kind_of(&self, column: &str) -> ColumnType {
         let position = self.columns.iter().position(|known| known == column);
         let is_text = position.is_none_or(|position| self.is_text[position]);

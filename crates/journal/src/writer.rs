@@ -106,6 +106,20 @@ impl Writer {
         written
     }
 
+    /// Closes the connection and leaves what was found to the next leader: after an unclean stop nothing says that all is well.
+    ///
+    /// # Errors
+    /// As [`Writer::stop`] has it.
+    pub async fn leave(mut self) -> Result<(), JournalError> {
+        if self.head.previous_stop_clean {
+            return self.stop().await;
+        }
+        match self.connection.take() {
+            Some(connection) => connection.close().await,
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn connection(&mut self) -> Result<&mut Connection, JournalError> {
         self.connection.as_mut().ok_or_else(|| JournalError::Unavailable("the writing connection is closed".into()))
     }

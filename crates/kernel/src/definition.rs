@@ -1,4 +1,5 @@
 mod invariant;
+mod projection;
 mod reader;
 mod schema;
 
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use self::invariant::{FindBreaches, Invariant};
+pub use self::projection::Projection;
 pub use self::reader::{Reader, Reading, Start};
 use self::schema::SchemaOf;
 use crate::http::{Edge, HttpRequest};
@@ -59,6 +61,7 @@ pub struct Definition {
     servers: BTreeMap<&'static str, Serve>,
     settings: SettingsType,
     invariants: Vec<Invariant>,
+    projections: Vec<Projection>,
     faults: Vec<String>,
 }
 
@@ -122,6 +125,7 @@ impl Definition {
             servers: BTreeMap::new(),
             settings: SettingsType { parse: |_| Ok(Arc::new(())), default: serde_json::Value::Null },
             invariants: Vec::new(),
+            projections: Vec::new(),
             faults: Vec::new(),
         };
         if name == crate::auth::KEY_SOURCE { definition } else { definition.on(crate::auth::key_published) }

@@ -17,6 +17,7 @@ mod input;
 mod observer;
 mod outputs;
 mod problem;
+mod rebuild;
 mod settings;
 
 pub mod auth;
@@ -26,13 +27,20 @@ pub use answer::Answer;
 pub use clock::{Clock, ManualClock, SystemClock, process_clock};
 pub use cx::{Cx, DerivedId};
 pub use definition::{
-    Definition, FindBreaches, Handler, Invariant, Keys, Module, Reader, Reading, Registered, Serve, Start,
+    Definition, FindBreaches, Handler, Invariant, Keys, Module, Projection, Reader, Reading, Registered, Serve, Start,
 };
 pub use effect::{Call, Effect, ErasedPerformer, Outcome, Performed, Performer, TryError};
-pub use executor::{AdmittedInput, BatchResult, Done, Executor, ExecutorError, LetterOutcome, Replayer, Said, Work};
+pub use executor::{
+    AdmittedInput, BatchResult, Done, Executor, ExecutorError, LetterOutcome, RebuildDone, RebuildStep, Replayer, Said,
+    Work,
+};
 pub use failure::Failure;
 pub use input::{Input, InputKind};
 pub use observer::{HandlingEnd, Observer};
 pub use outputs::Asked;
 pub use problem::{FieldError, Problem, ProblemKind};
+pub use rebuild::{
+    InputDifference, LastInputs, Rebuild, RebuildError, RebuildFacts, RebuildOptions, RebuildPhase, RebuildProgress,
+    RebuildReport, Steps,
+};
 pub use settings::{SettingsRow, settings_subject};

@@ -61,6 +61,7 @@ impl Module for Payment {
         Definition::new(Self::NAME)
             .migrations(store::MIGRATIONS)
             .invariant("the ledger balances and agrees with the payments", store::verify)
+            .projection("ledger", &["transfer"])
             .settings::<PaymentSettings>()
             .on(handlers::authorize)
             .on(handlers::capture)

@@ -1,5 +1,7 @@
 //! The way of a command to the writer of its module, wherever it leads.
 
+mod rebuild;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tokio::time::Instant;
 use crate::CODE_VERSION;
 use crate::module_host::Member;
 use crate::queue::{Queue, QueueError};
+use crate::rebuilds::{RebuildRequest, Rebuilds};
 
 /// From a command's arrival to the end of its tries. Longer than a change of leaders takes, shorter than a client waits.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -33,7 +36,7 @@ pub(crate) struct Way(Arc<watch::Sender<Leads>>);
 #[derive(Clone)]
 enum Leads {
     Nowhere,
-    Here(Queue),
+    Here(Queue, Rebuilds),
     /// In another replica, which serves a subject that names its epoch: a former leader that hangs hears nothing.
     There {
         epoch: i64,
@@ -62,6 +65,7 @@ enum Missed {
 enum Carried {
     WithSecrets { command: Input, secrets: Vec<SecretRow> },
     Letter(LetterRequest),
+    Rebuild(RebuildRequest),
     Plain(Input),
 }
 
@@ -80,8 +84,8 @@ impl Way {
         Self(Arc::new(watch::Sender::new(Leads::Nowhere)))
     }
 
-    pub(crate) fn leads_here(&self, queue: Queue) {
-        self.0.send_replace(Leads::Here(queue));
+    pub(crate) fn leads_here(&self, queue: Queue, rebuilds: Rebuilds) {
+        self.0.send_replace(Leads::Here(queue, rebuilds));
     }
 
     /// Says so only when it is news, because commands under way to the former leader are then sent again.
@@ -105,13 +109,13 @@ impl Way {
     }
 
     pub(crate) fn is_here(&self) -> bool {
-        matches!(&*self.0.borrow(), Leads::Here(_))
+        matches!(&*self.0.borrow(), Leads::Here(..))
     }
 
     /// The writer's queue, while this replica leads.
     pub(crate) fn queue_here(&self) -> Option<Queue> {
         match &*self.0.borrow() {
-            Leads::Here(queue) => Some(queue.clone()),
+            Leads::Here(queue, _) => Some(queue.clone()),
             Leads::Nowhere | Leads::There { .. } => None,
         }
     }
@@ -123,7 +127,7 @@ impl Way {
     /// Says what is missing.
     pub(crate) async fn ping(&self, module: &str, bus: &dyn Bus) -> Result<(), String> {
         let epoch = match &*self.0.borrow() {
-            Leads::Here(_) => return Ok(()),
+            Leads::Here(..) => return Ok(()),
             Leads::Nowhere => return Err("no replica leads".to_owned()),
             Leads::There { epoch } => *epoch,
         };
@@ -160,7 +164,7 @@ impl Way {
         let leads = self.0.borrow().clone();
         let epoch = match leads {
             Leads::Nowhere => return Err(nobody_leads(module)),
-            Leads::Here(queue) => {
+            Leads::Here(queue, _) => {
                 let dealt = tokio::time::timeout(LETTER_TIMEOUT, deal_here(&queue, letter)).await;
                 return dealt.ok().flatten().ok_or_else(unknown);
             }
@@ -251,7 +255,7 @@ impl Forward {
     async fn try_once(&self, leads: Leads, command: &Input) -> Result<Result<Answer, Missed>, Problem> {
         match leads {
             Leads::Nowhere => std::future::pending().await,
-            Leads::Here(queue) => try_here(self.module, &queue, command.clone()).await,
+            Leads::Here(queue, _) => try_here(self.module, &queue, command.clone()).await,
             Leads::There { epoch } => self.try_there(epoch, command).await,
         }
     }
@@ -332,13 +336,18 @@ fn commands_of(definition: &Definition) -> impl Iterator<Item = &'static str> + 
 
 /// Serves a module's commands to whoever may publish there: to its other replicas by a subject that names the epoch, to all
 /// by the command's own subject.
-pub(crate) async fn serve_leader(member: &Member, epoch: i64, queue: Queue) -> Result<ServiceHandle, BusError> {
+pub(crate) async fn serve_leader(
+    member: &Member,
+    epoch: i64,
+    queue: Queue,
+    rebuilds: Rebuilds,
+) -> Result<ServiceHandle, BusError> {
     let module = member.name();
     let own = leader_subject(module, epoch);
     let commands = commands_of(&member.definition).map(str::to_owned);
     let subjects = commands.chain([own.clone()]).collect();
     let handler: RequestHandler = Arc::new(move |request| {
-        let (queue, own) = (queue.clone(), own.clone());
+        let (queue, rebuilds, own) = (queue.clone(), rebuilds.clone(), own.clone());
         Box::pin(async move {
             if request.payload.is_empty() && request.subject == own {
                 return Ok(Bytes::new());
@@ -349,6 +358,10 @@ pub(crate) async fn serve_leader(member: &Member, epoch: i64, queue: Queue) -> R
                 Carried::Letter(letter) => {
                     let outcome = deal_here(&queue, letter).await.ok_or("this replica no longer leads")?;
                     return serde_json::to_vec(&outcome).map(Bytes::from).map_err(|error| error.to_string());
+                }
+                Carried::Rebuild(request) => {
+                    let reply = serde_json::to_vec(&rebuilds.answer(request));
+                    return reply.map(Bytes::from).map_err(|error| error.to_string());
                 }
                 Carried::Plain(command) => command,
                 Carried::WithSecrets { command, secrets } => Input { secrets, ..command },

@@ -31,6 +31,7 @@ mod module_host;
 mod module_log;
 mod queue;
 mod reader;
+mod rebuilds;
 mod recovered;
 mod relay;
 mod term;

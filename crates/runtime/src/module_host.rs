@@ -15,6 +15,7 @@ use crate::CODE_VERSION;
 use crate::config::Config;
 use crate::election::Election;
 use crate::forward::{Forward, LetterRequest, Way, nobody_leads};
+use crate::rebuilds::{RebuildReply, RebuildRequest};
 use crate::telemetry::Telemetry;
 use crate::term::{Term, TermError};
 use crate::ways::ask_for_key;
@@ -255,6 +256,14 @@ impl ModuleHandle {
     /// A problem when the leader cannot be reached, or does not answer.
     pub(crate) async fn deal_with(&self, letter: LetterRequest) -> Result<LetterOutcome, Problem> {
         self.way.deal_with(self.module, &*self.bus, letter).await
+    }
+
+    /// Asks the leader about a rebuild, wherever it leads.
+    ///
+    /// # Errors
+    /// A problem when the leader cannot be reached, or does not answer.
+    pub(crate) async fn rebuild(&self, request: RebuildRequest) -> Result<RebuildReply, Problem> {
+        self.way.rebuild(self.module, &*self.bus, request).await
     }
 
     pub fn leads(&self) -> bool {

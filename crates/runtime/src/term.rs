@@ -22,6 +22,7 @@ use crate::module_host::Member;
 use crate::module_log::ModuleLog;
 use crate::queue::Queue;
 use crate::reader::ReaderTask;
+use crate::rebuilds::Rebuilds;
 use crate::recovered;
 use crate::writer::WriterTask;
 
@@ -36,6 +37,7 @@ pub(crate) struct Term {
     member: Arc<Member>,
     log: Arc<ModuleLog>,
     queue: Queue,
+    rebuilds: Rebuilds,
     tasks: Tasks,
     end: End,
 }
@@ -149,10 +151,11 @@ impl Term {
             swept: None,
             drain: tasks.stop_writing.clone(),
         };
-        let mut term = Self { member: member.clone(), log, queue, tasks, end };
+        let rebuilds = Rebuilds::new(definition.clone(), database.clone(), queue.clone(), head.epoch);
+        let mut term = Self { member: member.clone(), log, queue, rebuilds, tasks, end };
         term.spawn_writer(writer);
         term.spawn_effects(effects);
-        member.way.leads_here(term.queue.clone());
+        member.way.leads_here(term.queue.clone(), term.rebuilds.clone());
         if let Err(error) = term.open(head.epoch, readings).await {
             term.abandon().await;
             return Err(error);
@@ -175,7 +178,8 @@ impl Term {
         }
         member.bus.attach(self.log.clone()).await?;
         self.spawn_relay();
-        self.tasks.service = Some(crate::forward::serve_leader(&member, epoch, self.queue.clone()).await?);
+        let service = crate::forward::serve_leader(&member, epoch, self.queue.clone(), self.rebuilds.clone()).await?;
+        self.tasks.service = Some(service);
         self.spawn_readers(readings);
         member.module.start(member.edge.clone()).await.map_err(TermError::Module)
     }
@@ -292,6 +296,7 @@ impl Term {
     /// had not been; its commands are sent to the new leader under the same ids.
     pub(crate) async fn abandon(mut self) {
         self.member.way.leads_elsewhere();
+        self.rebuilds.end();
         self.tasks.stop_reading.cancel();
         self.tasks.stop_effects.cancel();
         self.tasks.stop_relay.cancel();
@@ -309,6 +314,7 @@ impl Term {
 
     /// No more deliveries and requests are taken; what is under way is finished.
     pub(crate) async fn stop_intake(&mut self) {
+        self.rebuilds.end();
         if let Some(service) = self.tasks.service.take() {
             service.stop().await;
         }

@@ -227,6 +227,8 @@ fn count_done(done: &[Done]) -> [(&'static str, u64); 4] {
     for one in done {
         let index = match one {
             Done::Answered(_) => 0,
+            // A step of a rebuild is no input.
+            Done::Rebuild(_) => continue,
             Done::Handled | Done::Tried(_) | Done::Letter(LetterOutcome::Redriven | LetterOutcome::Abandoned) => 1,
             Done::Dead | Done::Letter(LetterOutcome::FailedAgain { .. }) => 3,
             Done::Duplicate | Done::Gap { .. } | Done::LogReset { .. } | Done::Letter(_) => 2,

@@ -98,6 +98,8 @@ impl Module for User {
         Definition::new(auth::KEY_SOURCE)
             .migrations(store::MIGRATIONS)
             .invariant("accounts, sessions and secrets belong together", store::verify)
+            .projection("addresses", &["email_owner"])
+            .projection("sessions", &["session"])
             .settings::<UserSettings>()
             .emits::<Registered>()
             .emits::<RolesChanged>()

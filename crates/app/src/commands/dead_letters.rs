@@ -2,7 +2,6 @@
 //!
 //! It asks the operations listener of a process, because only the writer of a module may touch its database.
 
-mod client;
 mod show;
 
 use std::io::Write;
@@ -13,8 +12,8 @@ use clap::{Args, Subcommand};
 use pangaea_kernel::http::percent_encoded;
 use serde_json::{Value, json};
 
-use self::client::Operations;
 use super::ConfigArgs;
+use super::operations::Operations;
 
 #[derive(Subcommand)]
 pub(crate) enum DeadLettersCommand {
@@ -215,13 +214,7 @@ impl Place {
     fn open(&self) -> Result<Operations> {
         match &self.operations {
             Some(url) => Operations::at(url),
-            None => {
-                let mut address = self.config.load()?.config.operations.listen;
-                if address.ip().is_unspecified() {
-                    address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-                }
-                Operations::at(&format!("http://{address}"))
-            }
+            None => Operations::configured(&self.config.load()?.config),
         }
     }
 }

@@ -4,6 +4,8 @@ mod dead_letters;
 mod edge;
 mod inspect;
 pub(crate) mod load;
+mod operations;
+mod rebuild;
 mod record;
 pub(crate) mod replay;
 mod run;
@@ -71,6 +73,8 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Run this program's handlers of a module beside a live leader, and compare
     Shadow(shadow::ShadowArgs),
+    /// Make a module's tables again from its history, while the store runs
+    Rebuild(rebuild::RebuildArgs),
     /// Look at what could not be handled, redrive or abandon it
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -134,6 +138,7 @@ pub(crate) async fn dispatch(cli: Cli, catalogue: &Catalogue) -> Result<ExitCode
         Command::Record(args) => record::run(args, catalogue).await,
         Command::Replay(args) => replay::run(*args, catalogue).await,
         Command::Shadow(args) => shadow::run(args, catalogue).await,
+        Command::Rebuild(args) => rebuild::run(args, catalogue).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::SimulateProvider(args) => simulate::run(args).await,

@@ -1,6 +1,7 @@
 mod ahead;
 mod batch;
 mod burial;
+mod rebuild;
 mod redrive;
 mod replayer;
 mod singly;
@@ -14,6 +15,7 @@ use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{CursorRow, Database, EffectRow, JournalError, TimerRow, Writer};
 
 use self::batch::{Abort, Batch};
+pub use self::rebuild::{RebuildDone, RebuildStep};
 pub use self::redrive::LetterOutcome;
 pub use self::replayer::{AdmittedInput, Replayer, Said};
 pub use self::work::{BatchResult, Done, ExecutorError, Work};
@@ -180,6 +182,14 @@ impl Executor {
         self.cx.writer.stop().await
     }
 
+    /// Gives the connection back as it was found; see [`Writer::leave`].
+    ///
+    /// # Errors
+    /// When a note that all is well cannot be written again.
+    pub async fn leave(self) -> Result<(), JournalError> {
+        self.cx.writer.leave().await
+    }
+
     /// Runs a batch to its commit. Timers that are due at `now` come first.
     ///
     /// # Errors
@@ -189,20 +199,26 @@ impl Executor {
             self.reload().await.map_err(ExecutorError::Transient)?;
         }
         let now = now.max(self.cx.writer.head().last_time);
+        if let [Work::Rebuild(step)] = work {
+            // No timers and no care: it is no input, and a store that is stopped for it hears of nothing else.
+            let result = self.run_rebuild(step).await?;
+            return Ok(self.with_unsent(result));
+        }
         if self.careful_left > 0 {
             let result = self.run_singly(work, now, true).await?;
             // Only what went well counts: a database that comes and goes does not use the care up.
-            self.careful_left = self.careful_left.saturating_sub(work.len() as u32 + result.timers_fired);
+            let inputs = work.iter().filter(|one| !matches!(one, Work::Rebuild(_))).count() as u32;
+            self.careful_left = self.careful_left.saturating_sub(inputs + result.timers_fired);
             return Ok(self.with_unsent(result));
         }
         let mut result = BatchResult::default();
         let is_due = || self.state.next_timer.is_some_and(|due| due <= now);
-        if work.first().is_none_or(|first| first.is_about_a_letter() && is_due()) {
+        if work.first().is_none_or(|first| first.runs_alone() && is_due()) {
             result.absorb(self.run_together(&[], now).await?);
         }
-        for part in work.chunk_by(|one, next| !one.is_about_a_letter() && !next.is_about_a_letter()) {
+        for part in work.chunk_by(|one, next| !one.runs_alone() && !next.runs_alone()) {
             let ran = match part {
-                [letter] if letter.is_about_a_letter() => self.run_letter(letter, now).await,
+                [one] if one.runs_alone() => self.run_alone(one, now).await,
                 part => self.run_together(part, now).await,
             };
             let ran = self.keeping(&mut result, ran)?;
@@ -220,6 +236,13 @@ impl Executor {
                 self.run_singly(work, now, false).await
             }
             Err(abort) => Err(self.give_back(abort.into_error()).await),
+        }
+    }
+
+    async fn run_alone(&mut self, work: &Work, now: Timestamp) -> Result<BatchResult, ExecutorError> {
+        match work {
+            Work::Rebuild(step) => self.run_rebuild(step).await,
+            letter => self.run_letter(letter, now).await,
         }
     }
 
@@ -268,6 +291,10 @@ impl Executor {
                 Work::Try { effect_id, expires_at } => self.try_again(&mut batch, effect_id, *expires_at),
                 Work::Redrive { letter_id } => self.redrive(&mut batch, letter_id, now).await?,
                 Work::Abandon { letter_id } => self.abandon(&mut batch, letter_id).await?,
+                Work::Rebuild(_) => {
+                    let reason = "a step of a rebuild has a transaction of its own";
+                    return Err(Abort::Poison(reason.to_owned()));
+                }
                 Work::SweepSecrets => {
                     self.cx.writer.remove_expired_secrets(now);
                     Done::Handled

@@ -28,15 +28,6 @@ pub enum LetterOutcome {
     NotFound,
 }
 
-// === impl Work ===
-
-impl Work {
-    /// Whether it runs in a transaction of its own, so that a letter that fails again takes nothing else with it.
-    pub(super) fn is_about_a_letter(&self) -> bool {
-        matches!(self, Self::Redrive { .. } | Self::Abandon { .. })
-    }
-}
-
 // === impl Executor: letters ===
 
 impl Executor {

@@ -61,6 +61,10 @@ impl Replayer {
         self.executor.writer().database()
     }
 
+    pub(crate) fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.executor.cx.writer
+    }
+
     /// Runs inputs in one transaction, or one by one where that fails, and says what each said.
     ///
     /// # Errors

@@ -25,8 +25,8 @@ impl Executor {
             result.absorb(BatchResult { done: Vec::new(), ..fired });
         }
         for one in work {
-            let part = if one.is_about_a_letter() {
-                self.run_letter(one, now).await
+            let part = if one.runs_alone() {
+                self.run_alone(one, now).await
             } else {
                 self.run_one_alone(Some(one.clone()), now, record).await
             };

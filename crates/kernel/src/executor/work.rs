@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{EffectRow, JournalError};
 
-use super::LetterOutcome;
+use super::{LetterOutcome, RebuildDone, RebuildStep};
 use crate::{Answer, Input};
 
 /// One thing for the writer to do.
@@ -36,6 +36,8 @@ pub enum Work {
     },
     /// Remove the secrets that have expired.
     SweepSecrets,
+    /// A step of a rebuild. Each has a transaction of its own.
+    Rebuild(RebuildStep),
 }
 
 /// What became of one piece of work.
@@ -58,6 +60,7 @@ pub enum Done {
     Tried(Option<EffectRow>),
     /// Of a redrive or an abandonment.
     Letter(LetterOutcome),
+    Rebuild(RebuildDone),
 }
 
 /// What a commit brought.
@@ -81,6 +84,15 @@ pub enum ExecutorError {
     /// Stop leading.
     #[error("{0}")]
     Fatal(JournalError),
+}
+
+// === impl Work ===
+
+impl Work {
+    /// Whether it runs in a transaction of its own, so that when it fails it takes nothing else with it.
+    pub(super) fn runs_alone(&self) -> bool {
+        matches!(self, Self::Redrive { .. } | Self::Abandon { .. } | Self::Rebuild(_))
+    }
 }
 
 // === impl BatchResult ===

@@ -172,7 +172,7 @@ fn chosen(health: &Health, module: Option<&str>) -> Result<Vec<ModuleHandle>, Pr
     }
 }
 
-fn one_module(health: &Health, name: &str) -> Result<ModuleHandle, Problem> {
+pub(super) fn one_module(health: &Health, name: &str) -> Result<ModuleHandle, Problem> {
     let modules = started(health)?;
     let names: Vec<&str> = modules.iter().map(ModuleHandle::module).collect();
     let detail = format!("this process runs {}, not {name}; ask the one that does", names.join(", "));

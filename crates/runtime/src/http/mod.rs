@@ -9,6 +9,7 @@ mod levels;
 pub(crate) mod openapi;
 mod operations;
 mod rate_limit;
+mod rebuild;
 mod server;
 mod stall;
 mod trace;

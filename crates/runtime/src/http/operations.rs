@@ -73,8 +73,8 @@ impl Health {
     }
 }
 
-/// Serves `/healthz`, `/readyz`, `/metrics`, `/log-filter` and `/dead-letters` until `stop`, on a listener that the mesh does
-/// not expose. What `/metrics` shows is exported as well, where that is configured.
+/// Serves `/healthz`, `/readyz`, `/metrics`, `/log-filter`, `/dead-letters` and `/rebuild` until `stop`, on a listener that the
+/// mesh does not expose. What `/metrics` shows is exported as well, where that is configured.
 pub(crate) fn serve_operations(
     listener: TcpListener,
     health: Health,
@@ -84,6 +84,7 @@ pub(crate) fn serve_operations(
 ) -> JoinHandle<()> {
     tokio::spawn(export_metrics(health.clone(), telemetry.clone(), stop.clone()));
     let letters = super::letters::routes().with_state(health.clone());
+    let rebuilds = super::rebuild::routes().with_state(health.clone());
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -91,6 +92,7 @@ pub(crate) fn serve_operations(
         .merge(super::levels::routes(telemetry.levels().clone()))
         .with_state(Operations { health, telemetry })
         .merge(letters)
+        .merge(rebuilds)
         .layer(axum::middleware::map_response(super::problem_for_plain_errors));
     let limits = HttpConfig { connections_max: CONNECTIONS_MAX, ..http.clone() };
     tokio::spawn(serve_http("operations", listener, router, limits, stop))

@@ -36,6 +36,7 @@ impl Module for Reviews {
         Definition::new("reviews")
             .migrations(store::MIGRATIONS)
             .invariant("a score is the sum of its reviews", store::verify)
+            .projection("scores", &["score"])
             .settings::<ReviewsSettings>()
             .emits::<Posted>()
             .on::<Placed>(handlers::placed)

@@ -1,4 +1,7 @@
+//! The operations listener of a process, as the commands that ask it for something use it.
+
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -7,6 +10,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response};
+use pangaea_runtime::config::Config;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -31,6 +35,14 @@ impl Operations {
     pub(super) fn at(url: &str) -> Result<Self> {
         let (base, http) = connection("--operations", url, 1)?;
         Ok(Self { http, base })
+    }
+
+    /// The process that the configuration describes.
+    ///
+    /// # Errors
+    /// Never in practice: the address is one.
+    pub(super) fn configured(config: &Config) -> Result<Self> {
+        Self::at(&format!("http://{}", address(config)))
     }
 
     /// # Errors
@@ -90,6 +102,15 @@ impl Operations {
             _ => Err(anyhow!("{self} answered {status}; is it the operations address of a store of this version?")),
         }
     }
+}
+
+/// Where this machine finds the operations listener that the configuration describes.
+pub(super) fn address(config: &Config) -> SocketAddr {
+    let mut address = config.operations.listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    address
 }
 
 async fn json(response: Response<Incoming>) -> Result<Value> {
