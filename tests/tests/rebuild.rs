@@ -208,7 +208,7 @@ async fn a_stopped_module_is_rebuilt_by_the_command_itself() -> Result<()> {
         }
     }
     let unknown = stopped(&shop.store, "orders", &[]).await?.failure()?.stderr;
-    ensure!(unknown.contains("there is no module orders; this program has product, order"), "{unknown}");
+    ensure!(unknown.contains("there is no module \"orders\"; this program has product, order"), "{unknown}");
     let unknown = stopped(&shop.store, "user", &["--projection", "timeline", "--dry-run"]).await?.failure()?.stderr;
     ensure!(unknown.contains("user has no projection \"timeline\"; it has addresses, sessions"), "{unknown}");
 
