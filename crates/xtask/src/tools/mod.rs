@@ -12,9 +12,11 @@ use crate::workspace;
 mod debian;
 mod nats;
 mod postgres;
+mod prometheus;
 
 pub(crate) use nats::server_for_up as nats_server;
 pub(crate) use postgres::Postgres;
+pub(crate) use prometheus::promtool;
 
 /// What was found or installed. A tool that is absent is named in `missing`.
 #[derive(Debug, Default)]
