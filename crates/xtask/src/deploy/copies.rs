@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn an_object_holds_the_rules_as_they_are() {
-        let object = of("alerts", "# Why.\ngroups:\n  - name: one\n    rules:\n      - expr: |\n          a\n\n          b\n");
+        let object =
+            of("alerts", "# Why.\ngroups:\n  - name: one\n    rules:\n      - expr: |\n          a\n\n          b\n");
         let value: serde_json::Value = serde_yaml_ng::from_str(&object).unwrap();
         assert_eq!(value["kind"], "PrometheusRule");
         assert_eq!(value["spec"]["groups"][0]["rules"][0]["expr"], "a\n\nb\n");

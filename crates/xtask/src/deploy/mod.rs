@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 
+mod compose;
 mod copies;
 mod image;
 mod metrics;
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &DeployArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let outcome = match args.only.as_deref() {
+        Some("compose") => compose::check(&ctx)?,
         Some("copies") => copies::check(&ctx)?,
         Some("promtool") => promtool::check(&ctx)?,
         Some("metrics") => metrics::check(&ctx)?,

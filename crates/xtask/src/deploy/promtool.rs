@@ -39,7 +39,11 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     judge(&mut outcome, "promtool check config", &run(&promtool, &["check", "config"], &[config])?);
     let boards = own.path().join("dashboards.yaml");
     fs::write(&boards, as_rules(&super::metrics::dashboards(ctx)?)?)?;
-    judge(&mut outcome, "promtool reads every expression of the dashboards", &run(&promtool, &["check", "rules"], &[boards])?);
+    judge(
+        &mut outcome,
+        "promtool reads every expression of the dashboards",
+        &run(&promtool, &["check", "rules"], &[boards])?,
+    );
     do_the_tests_see_silence(&promtool, &folder, own.path(), &mut outcome)?;
     Ok(outcome)
 }
@@ -66,7 +70,11 @@ fn is_every_alert_tested(folder: &Path, tests: &[PathBuf], outcome: &mut Outcome
         for case in tests.flat_map(|test| test["alert_rule_test"].as_array().into_iter().flatten()) {
             let name = case["alertname"].as_str().unwrap_or_default().to_owned();
             let expected = case["exp_alerts"].as_array().map_or(0, Vec::len);
-            if expected > 0 { fires.insert(name) } else { silent.insert(name) };
+            if expected > 0 {
+                fires.insert(name)
+            } else {
+                silent.insert(name)
+            };
         }
     }
     let alerts = alerts(folder)?;
@@ -77,7 +85,9 @@ fn is_every_alert_tested(folder: &Path, tests: &[PathBuf], outcome: &mut Outcome
             }
         }
     }
-    outcome.passed.push(format!("{} alerts have a test in which they fire, and one in which they do not", alerts.len()));
+    outcome
+        .passed
+        .push(format!("{} alerts have a test in which they fire, and one in which they do not", alerts.len()));
     Ok(())
 }
 
@@ -103,7 +113,8 @@ fn do_the_tests_see_silence(promtool: &Path, folder: &Path, own: &Path, outcome:
     }
     let output = run(promtool, &["test", "rules"], &copies)?;
     let said = said(&output);
-    let unseen: Vec<_> = alerts(folder)?.into_keys().filter(|alert| !said.contains(&format!("alertname: {alert},"))).collect();
+    let unseen: Vec<_> =
+        alerts(folder)?.into_keys().filter(|alert| !said.contains(&format!("alertname: {alert},"))).collect();
     match unseen.as_slice() {
         [] if !output.status.success() => outcome.passed.push("the rule tests fail when no alert fires".to_owned()),
         _ => outcome.failed.push(format!("the rule tests pass though these never fire: {}", unseen.join(", "))),

@@ -161,7 +161,8 @@ fn foreign(ctx: &Context) -> Result<BTreeMap<String, String>> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {
-            let (name, exporter) = line.split_once(": ").with_context(|| format!("{line:?} is not `name: exporter`"))?;
+            let (name, exporter) =
+                line.split_once(": ").with_context(|| format!("{line:?} is not `name: exporter`"))?;
             Ok((name.to_owned(), exporter.to_owned()))
         })
         .collect()

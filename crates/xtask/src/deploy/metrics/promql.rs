@@ -20,9 +20,8 @@ pub(crate) struct Matcher {
 
 const WORDS: [&str; 10] = ["and", "or", "unless", "bool", "offset", "inf", "nan", "atan2", "start", "end"];
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
-const AGGREGATORS: [&str; 12] = [
-    "sum", "min", "max", "avg", "count", "group", "stddev", "stdvar", "topk", "bottomk", "quantile", "count_values",
-];
+const AGGREGATORS: [&str; 12] =
+    ["sum", "min", "max", "avg", "count", "group", "stddev", "stdvar", "topk", "bottomk", "quantile", "count_values"];
 
 /// The selectors of an expression, or of a dashboard's `label_values(…)`.
 pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
