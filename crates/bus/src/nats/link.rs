@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -235,6 +236,9 @@ async fn options(config: &NatsConfig, turns: watch::Sender<u64>) -> Result<Conne
             report(&url, &event);
             std::future::ready(())
         });
+    if let Some(prefix) = &config.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix.clone());
+    }
     if let Some(file) = &config.ca_file {
         options = options.add_root_certificates(file.clone());
     }
@@ -243,11 +247,19 @@ async fn options(config: &NatsConfig, turns: watch::Sender<u64>) -> Result<Conne
         NatsCredentials::UserPassword { user, password } => options.user_and_password(user.clone(), password.clone()),
         NatsCredentials::Token(token) => options.token(token.clone()),
         NatsCredentials::Nkey(seed) => options.nkey(seed.clone()),
-        NatsCredentials::File(path) => options
-            .credentials_file(path)
-            .await
-            .map_err(|error| BusError::InvalidConfig(format!("the credentials file {}: {error}", path.display())))?,
+        NatsCredentials::File(path) => from_file(options, path).await?,
     })
+}
+
+async fn from_file(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, BusError> {
+    let refused =
+        |error: std::io::Error| BusError::InvalidConfig(format!("the credentials file {}: {error}", path.display()));
+    let text = tokio::fs::read_to_string(path).await.map_err(refused)?;
+    // A .creds file is a few texts between marks, a seed is one word.
+    match text.split_whitespace().collect::<Vec<_>>()[..] {
+        [seed] if seed.starts_with('S') => Ok(options.nkey(seed.to_owned())),
+        _ => options.credentials(&text).map_err(refused),
+    }
 }
 
 /// 25 ms, doubled with each attempt, up to a quarter of a second: after an outage nobody waits for the client.

@@ -4,14 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::promtool::yaml;
-use super::store::program;
 use super::{Context, Outcome};
 
 const PROFILES: [&str; 2] = ["together", "apart"];
@@ -23,17 +22,17 @@ type Services = BTreeMap<String, Value>;
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let services = services(ctx)?;
-    let program = program()?;
+    let program = &ctx.program;
     let mut complaints = Vec::new();
     for (name, service) in &services {
         complaints.extend(image(service).into_iter().map(|why| format!("{name}: {why}")));
         complaints.extend(mounts(ctx, service).into_iter().map(|why| format!("{name}: {why}")));
         complaints.extend(needs(&services, service).into_iter().map(|why| format!("{name}: {why}")));
         if runs_the_store(service) {
-            complaints.extend(accepted(&program, service)?.into_iter().map(|why| format!("{name}: {why}")));
+            complaints.extend(accepted(program, service)?.into_iter().map(|why| format!("{name}: {why}")));
         }
     }
-    complaints.extend(routes(&program, &services)?);
+    complaints.extend(routes(program, &services)?);
     complaints.extend(targets(ctx, &services)?);
     match complaints.is_empty() {
         true => outcome.passed.push(format!("compose.yaml: {} services", services.len())),
@@ -99,7 +98,7 @@ fn runs_the_store(service: &Value) -> bool {
 }
 
 /// What `pangaea check` says against the environment. Variables that the reader's file gives are filled in.
-fn accepted(program: &PathBuf, service: &Value) -> Result<Option<String>> {
+fn accepted(program: &Path, service: &Value) -> Result<Option<String>> {
     let environment = service["environment"].as_object().into_iter().flatten();
     let environment = environment.map(|(key, value)| (key, filled(value.as_str().unwrap_or_default())));
     let mut command = Command::new(program);
@@ -118,7 +117,7 @@ fn filled(value: &str) -> String {
 }
 
 /// Every path of the API leads to a service.
-fn routes(program: &PathBuf, services: &Services) -> Result<Vec<String>> {
+fn routes(program: &Path, services: &Services) -> Result<Vec<String>> {
     let output = Command::new(program).arg("openapi").env_clear().output().context("the program does not start")?;
     ensure!(output.status.success(), "`pangaea openapi` failed");
     let document: Value = serde_json::from_slice(&output.stdout)?;

@@ -20,7 +20,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let folder = ctx.root.join("deploy/observability/prometheus");
     let tests = files(&folder.join("tests"))?;
     is_every_alert_tested(&folder, &tests, &mut outcome)?;
-    let promtool = match tools::promtool(ctx.is_install_allowed) {
+    let promtool = match tools::promtool() {
         Ok(promtool) => promtool,
         Err(error) => {
             outcome.missing.push(("promtool".to_owned(), format!("{error:#}")));

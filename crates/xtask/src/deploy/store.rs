@@ -1,6 +1,5 @@
 //! A store of a check's own: the real program, on free ports, in a folder that is gone afterwards.
 
-use std::env;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::running::{Folder, Running};
 use crate::process::{Signal, free_port, tied_to_us};
-use crate::{tools, workspace};
+use crate::tools;
 
 /// Processes, stopped in reverse order when this is dropped.
 #[derive(Debug)]
@@ -23,18 +22,6 @@ pub(crate) struct Store {
     program: PathBuf,
     running: Vec<Running>,
     folder: Folder,
-}
-
-/// The store's program: the one that `PANGAEA_PROGRAM` names, else one that is built of these sources.
-///
-/// # Errors
-/// When it cannot be built.
-pub(crate) fn program() -> Result<PathBuf> {
-    if let Some(named) = env::var_os("PANGAEA_PROGRAM") {
-        return Ok(std::path::absolute(named)?);
-    }
-    workspace::run(workspace::cargo().args(["build", "--package", "pangaea"]))?;
-    Ok(workspace::target().join("debug/pangaea"))
 }
 
 pub(crate) fn local() -> Result<SocketAddr> {

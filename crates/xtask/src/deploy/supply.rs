@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,11 +19,11 @@ const CYCLONEDX: &str = "0.5.9";
 /// When a tool that is there cannot be started.
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    match tools::cargo_tool("cargo-deny", DENY, ctx.is_install_allowed) {
+    match tools::cargo_tool("cargo-deny", DENY) {
         Ok(deny) => judge(ctx, &deny, &mut outcome)?,
         Err(error) => outcome.missing.push(("cargo-deny".to_owned(), format!("{error:#}"))),
     }
-    match tools::cargo_tool("cargo-cyclonedx", CYCLONEDX, ctx.is_install_allowed) {
+    match tools::cargo_tool("cargo-cyclonedx", CYCLONEDX) {
         Ok(cyclonedx) => list(ctx, &cyclonedx, &mut outcome)?,
         Err(error) => outcome.missing.push(("cargo-cyclonedx".to_owned(), format!("{error:#}"))),
     }
@@ -92,7 +92,7 @@ fn is_of_cargo(file: &str) -> bool {
 }
 
 /// Every crate that is built into the program is in the list.
-fn is_whole(ctx: &Context, list: &PathBuf, outcome: &mut Outcome) -> Result<()> {
+fn is_whole(ctx: &Context, list: &Path, outcome: &mut Outcome) -> Result<()> {
     let list: Value = serde_json::from_str(&fs::read_to_string(list)?)?;
     ensure!(list["bomFormat"] == "CycloneDX", "no CycloneDX document");
     let components = list["components"].as_array().context("a list without components")?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::{folder, version_of};
 use crate::process::on_path;
@@ -12,14 +12,13 @@ use crate::workspace::{self, cargo};
 ///
 /// # Errors
 /// When there is none and none can be built.
-pub(crate) fn installed(name: &str, version: &str, is_install_allowed: bool) -> Result<PathBuf> {
+pub(crate) fn installed(name: &str, version: &str) -> Result<PathBuf> {
     let root = folder().join("cargo");
     let own = root.join("bin").join(name);
     let is_it = |path: &PathBuf| version_of(path).is_ok_and(|said| said.split_whitespace().any(|word| word == version));
     if let Some(found) = on_path(name).into_iter().chain([own.clone()]).find(is_it) {
         return Ok(found);
     }
-    ensure!(is_install_allowed, "no {name} {version} on PATH");
     let mut command = cargo();
     command.args(["install", name, "--version", version, "--locked", "--root"]).arg(&root);
     // Its build is its own: what is set for the store's program is not meant for it.

@@ -37,7 +37,7 @@ impl Way {
         folder: &Path,
         outcome: &mut Outcome,
     ) -> Result<Self> {
-        match tools::docker_engine(ctx.is_install_allowed) {
+        match tools::docker_engine() {
             Ok(engine) => {
                 build(&engine, ctx, dockerfile, program, folder, outcome)?;
                 labels(&engine, outcome)?;

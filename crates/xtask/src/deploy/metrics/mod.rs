@@ -12,7 +12,7 @@ use self::promql::{Selector, selectors};
 use self::series::Series;
 use super::copies::RULES;
 use super::promtool::{rules_of, yaml};
-use super::store::{Store, program};
+use super::store::Store;
 use super::{Context, Outcome};
 
 mod promql;
@@ -40,15 +40,14 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     }
     let foreign = foreign(ctx)?;
     let mut series = Series::default();
-    let program = program()?;
     {
-        let store = Store::together(program.clone(), &SMALL_QUEUE)?;
+        let store = Store::together(ctx.program.clone(), &SMALL_QUEUE)?;
         store.load(&LOAD)?;
         // What it sheds is no failure of the load's.
         store.load(&OVERLOAD)?;
         series.read(&store.metrics()?);
     }
-    match Store::apart(program, &[]) {
+    match Store::apart(ctx.program.clone(), &[]) {
         Ok(store) => {
             store.load(&LOAD)?;
             series.read(&store.metrics()?);
