@@ -1,7 +1,15 @@
 //! `cargo xtask deploy`: what `deploy/` holds that is known from the modules' declarations, and the checks of all of it.
 
+mod compose;
+mod copies;
 mod facts;
 mod generate;
+mod image;
+mod metrics;
+mod promtool;
+mod running;
+mod store;
+mod supply;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,7 +74,14 @@ struct Check {
     run: fn(&Context) -> Result<Outcome>,
 }
 
-const CHECKS: &[Check] = &[Check { name: "drift", is_long: false, run: generate::check }];
+const CHECKS: &[Check] = &[
+    Check { name: "drift", is_long: false, run: generate::check },
+    Check { name: "promtool", is_long: false, run: promtool::check },
+    Check { name: "metrics", is_long: false, run: metrics::check },
+    Check { name: "compose", is_long: false, run: compose::check },
+    Check { name: "supply", is_long: true, run: supply::check },
+    Check { name: "image", is_long: true, run: image::check },
+];
 
 /// `cargo xtask deploy`.
 ///
@@ -76,6 +91,7 @@ pub(crate) fn run(args: &DeployArgs) -> Result<ExitCode> {
     let context = Context::new(args.program.clone())?;
     if !args.check {
         let written = generate::write(&context, &Facts::read(&context)?)?;
+        copies::write(&context)?;
         println!("{written} files written below deploy/generated");
         return Ok(ExitCode::SUCCESS);
     }
