@@ -2,6 +2,7 @@
 
 mod compose;
 mod copies;
+mod envoy;
 mod facts;
 mod generate;
 mod image;
@@ -79,6 +80,7 @@ const CHECKS: &[Check] = &[
     Check { name: "promtool", is_long: false, run: promtool::check },
     Check { name: "metrics", is_long: false, run: metrics::check },
     Check { name: "compose", is_long: false, run: compose::check },
+    Check { name: "envoy", is_long: false, run: envoy::check },
     Check { name: "supply", is_long: true, run: supply::check },
     Check { name: "image", is_long: true, run: image::check },
 ];
