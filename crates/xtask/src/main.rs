@@ -73,8 +73,6 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Check deploy/.
-    Deploy(deploy::DeployArgs),
     /// Make a module: a contract crate and a module crate that compile and are tested, to be made one's own.
     NewModule(new_module::NewModuleArgs),
 }
@@ -111,7 +109,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench { args } => binary::bench(&args),
         Command::Drill { args } => drill::run("drill", &args),
         Command::Equivalence { args } => drill::run("equivalence", &args),
-        Command::Deploy(args) => deploy::run(&args),
         Command::NewModule(args) => new_module::run(args),
     }
 }
