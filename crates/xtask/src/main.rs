@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod binary;
 mod ci;
+mod deploy;
 mod drill;
 mod new_module;
 mod outcome;
@@ -40,6 +41,8 @@ enum Command {
     Ci,
     /// Build the binary with link-time optimisation.
     Dist,
+    /// Write what `deploy/` holds from the modules' declarations, or check all of `deploy/`.
+    Deploy(deploy::DeployArgs),
     /// Run the store as several processes over NATS, behind one address.
     Up(up::UpArgs),
     /// Simulate the whole store by seeds, and judge it after each run.
@@ -100,6 +103,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Ci => ci::run(),
         Command::Dist => binary::dist(),
+        Command::Deploy(args) => deploy::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Sim { args } => binary::sim(&args),
         Command::Bench { args } => binary::bench(&args),
