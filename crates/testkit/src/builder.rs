@@ -238,6 +238,7 @@ impl StoreBuilder {
             database,
             proxies,
             clock,
+            rights,
             env,
             folder,
             program,

@@ -15,6 +15,9 @@ use crate::program::{RUN_MAX, run_within};
 /// Who makes streams and tables.
 const PROVISIONER: &str = "provisioner";
 
+/// The test's own eye on the broker, with every right: its name and its password.
+pub(crate) const OBSERVER: &str = "observer";
+
 /// What `pangaea secrets` has made for one store, and where its parts are.
 #[derive(Debug)]
 pub(crate) struct Rights {
@@ -53,7 +56,9 @@ impl Rights {
             .collect();
         let keys = secrets.iter().filter(|(name, _)| name.starts_with("NATS_NKEY_"));
         let keys: Vec<_> = keys.map(|(name, value)| (name.clone(), value.clone())).collect();
-        broker.authorize(&run(&["topology", "--format", "nats"]).await?, &keys)?;
+        let accounts = run(&["topology", "--format", "nats"]).await?;
+        let users = format!("users: [\n      {{ user: {OBSERVER:?}, password: {OBSERVER:?} }}");
+        broker.authorize(&accounts.replacen("users: [", &users, 1), &keys)?;
         let mut rights = Self { secrets, modules, own: BTreeMap::new() };
         for user in rights.modules.clone().into_iter().chain([PROVISIONER]) {
             let seed = folder.path().join(format!("nats-{user}"));

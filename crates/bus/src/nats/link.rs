@@ -43,7 +43,7 @@ impl Link {
             BusError::InvalidConfig(format!("{:?} is not an address such as nats://host:4222: {error}", config.url))
         })?;
         let turns = watch::Sender::new(0);
-        let options = options(&config, turns.clone()).await?;
+        let options = options(&config, &addresses, turns.clone()).await?;
         // With retries on the first connection this returns at once, whether the broker is there or not.
         let client = options.connect(addresses).await.map_err(|error| BusError::InvalidConfig(error.to_string()))?;
         let jetstream =
@@ -219,7 +219,11 @@ fn service_error(reply: &async_nats::Message) -> Option<(usize, String)> {
     Some((status, message))
 }
 
-async fn options(config: &NatsConfig, turns: watch::Sender<u64>) -> Result<ConnectOptions, BusError> {
+async fn options(
+    config: &NatsConfig,
+    addresses: &[ServerAddr],
+    turns: watch::Sender<u64>,
+) -> Result<ConnectOptions, BusError> {
     let url = config.url.clone();
     let mut options = ConnectOptions::new()
         .name(format!("pangaea {}", config.namespace))
@@ -243,7 +247,11 @@ async fn options(config: &NatsConfig, turns: watch::Sender<u64>) -> Result<Conne
         options = options.add_root_certificates(file.clone());
     }
     Ok(match &config.credentials {
-        NatsCredentials::None => options,
+        // The client itself leaves out who a URL says it is.
+        NatsCredentials::None => match addresses.iter().find_map(|one| one.username().zip(one.password())) {
+            Some((user, password)) => options.user_and_password(user.to_owned(), password.to_owned()),
+            None => options,
+        },
         NatsCredentials::UserPassword { user, password } => options.user_and_password(user.clone(), password.clone()),
         NatsCredentials::Token(token) => options.token(token.clone()),
         NatsCredentials::Nkey(seed) => options.nkey(seed.clone()),

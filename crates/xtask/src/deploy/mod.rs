@@ -2,12 +2,17 @@
 
 mod compose;
 mod copies;
+mod envoy;
 mod facts;
 mod generate;
+mod gotool;
 mod image;
 mod metrics;
+mod policy;
 mod promtool;
+mod render;
 mod running;
+mod schemas;
 mod store;
 mod supply;
 
@@ -76,9 +81,13 @@ struct Check {
 
 const CHECKS: &[Check] = &[
     Check { name: "drift", is_long: false, run: generate::check },
+    Check { name: "render", is_long: false, run: render::check },
+    Check { name: "schemas", is_long: false, run: schemas::check },
+    Check { name: "policy", is_long: false, run: policy::check },
     Check { name: "promtool", is_long: false, run: promtool::check },
     Check { name: "metrics", is_long: false, run: metrics::check },
     Check { name: "compose", is_long: false, run: compose::check },
+    Check { name: "envoy", is_long: false, run: envoy::check },
     Check { name: "supply", is_long: true, run: supply::check },
     Check { name: "image", is_long: true, run: image::check },
 ];

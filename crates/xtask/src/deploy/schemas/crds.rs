@@ -1,0 +1,122 @@
+//! The CRDs of everything that the manifests use, out of the Go modules of their makers, as strict JSON schemas.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::super::{Context, gotool, render};
+use super::strict::strict;
+
+/// A module and the files or folders in it that hold CRDs.
+struct Source {
+    module: &'static str,
+    version: &'static str,
+    paths: &'static [&'static str],
+}
+
+/// Linkerd ignores a whole route with a field that is newer than what it knows: so not the newest Gateway API, but the newest
+/// that every mesh here knows.
+const SOURCES: [Source; 4] = [
+    Source { module: "sigs.k8s.io/gateway-api", version: "v1.5.1", paths: &["config/crd/standard"] },
+    Source { module: "istio.io/api", version: "v1.32.0", paths: &["kubernetes/customresourcedefinitions.gen.yaml"] },
+    Source { module: "github.com/external-secrets/external-secrets", version: "v0.16.2", paths: &["config/crds/bases"] },
+    Source { module: "github.com/envoyproxy/gateway", version: "v1.9.1", paths: &["charts/gateway-helm/charts/crds/crds/generated"] },
+];
+
+/// The folder of the schemas, `<group>_<kind>_<version>.json`; made once for these versions.
+///
+/// # Errors
+/// When a module cannot be downloaded, or has no CRD where it had.
+pub(super) fn schemas(ctx: &Context, kubernetes: &Path) -> Result<PathBuf> {
+    let folder = ctx.tools.join("crd-schemas");
+    let stamp = folder.join("versions");
+    let versions: String = SOURCES.iter().map(|source| format!("{}@{}\n", source.module, source.version)).collect();
+    let versions = format!("{versions}{}\n", kubernetes.display());
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == versions) {
+        return Ok(folder);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    // The schemas refer to it for metadata.
+    fs::copy(kubernetes.join("_definitions.json"), folder.join("_definitions.json"))?;
+    for source in &SOURCES {
+        source.write(ctx, &folder).with_context(|| format!("{}@{}", source.module, source.version))?;
+    }
+    fs::write(stamp, versions)?;
+    Ok(folder)
+}
+
+// === impl Source ===
+
+impl Source {
+    fn write(&self, ctx: &Context, into: &Path) -> Result<()> {
+        let module = gotool::module(ctx, self.module, self.version)?;
+        let mut written = 0;
+        for path in self.paths {
+            for file in files(&module.join(path))? {
+                let crds = crds(&fs::read_to_string(&file)?).with_context(|| file.display().to_string())?;
+                for (name, schema) in crds.iter().flat_map(versions) {
+                    fs::write(into.join(name), serde_json::to_vec(&schema)?)?;
+                    written += 1;
+                }
+            }
+        }
+        ensure!(written > 0, "no CRD in {:?}", self.paths);
+        Ok(())
+    }
+}
+
+/// The file, or all YAML files below the folder.
+fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// The CRDs in a file. It may be a chart's template: its instructions stand on lines of their own.
+fn crds(text: &str) -> Result<Vec<Value>> {
+    let plain: String = text.lines().filter(|line| !line.contains("{{")).flat_map(|line| [line, "\n"]).collect();
+    let documents = render::documents(&plain)?;
+    Ok(documents.into_iter().filter(|document| document["kind"] == "CustomResourceDefinition").collect())
+}
+
+/// A file's name and a schema for each version that is served.
+fn versions(crd: &Value) -> Vec<(String, Value)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
+    let (group, kind) = (text(&crd["spec"]["group"]), text(&crd["spec"]["names"]["kind"]));
+    let versions = crd["spec"]["versions"].as_array().into_iter().flatten().filter(|version| version["served"] == true);
+    let schemas = versions.map(|version| {
+        let name = format!("{group}_{kind}_{}.json", text(&version["name"]));
+        (name, strict(&version["schema"]["openAPIV3Schema"]))
+    });
+    schemas.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_served_versions_out_of_a_charts_template() {
+        let template = "---\n{{- if .Values.policy }}\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+            metadata:\n  labels:\n    {{ include \"x\" . }}\nspec:\n  group: policy.example\n  names: {kind: Server}\n\
+            \x20 versions:\n  - {name: v1, served: true, schema: {openAPIV3Schema: {type: object}}}\n\
+            \x20 - {name: v0, served: false}\n{{- end }}\n---\nkind: Other\n";
+        let found: Vec<_> = crds(template).unwrap().iter().flat_map(versions).collect();
+        assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["policy.example_server_v1.json"]);
+    }
+}
