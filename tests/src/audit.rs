@@ -16,11 +16,11 @@ impl Shop {
     /// # Errors
     /// When the store has no database, which cannot be.
     pub fn audit(&self) -> Result<Audit> {
-        let nats = self.store.env("BUS__URL").zip(self.store.env("BUS__NAMESPACE"));
+        let nats = self.store.broker_url().zip(self.store.env("BUS__NAMESPACE"));
         let written = |name: &str| Some(self.store.folder().path().join(name)).filter(|file| file.is_file());
         Ok(Audit {
             database: self.store.env("DATABASE__URL").context("a store without a database")?.to_owned(),
-            nats: nats.map(|(url, namespace)| Nats { url: url.to_owned(), namespace: namespace.to_owned() }),
+            nats: nats.map(|(url, namespace)| Nats { url, namespace: namespace.to_owned() }),
             accepted: written(crate::clients::ACCEPTED_FILE),
             ledger: Some(self.store.ledger_file()),
             replies: written(crate::replies::FILE),

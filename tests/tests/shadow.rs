@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use pangaea_faults::{Plant, VARIABLE};
-use pangaea_testkit::{Api, Placement, Process, Store, eventually, free_port, workspace};
+use pangaea_testkit::{Api, Placement, Process, Release, Store, eventually, free_port, workspace};
 use pangaea_tests::{Clients, Pace, Shop, Sku};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -120,6 +120,31 @@ async fn the_same_version_stays_clean_together_on_sqlite() -> Result<()> {
     }
     shadows.push(Shadow::start(&mut shop.store, "order", &["--from-start"], None).await?);
     stays_clean(shop, &sku, shadows).await
+}
+
+/// Between v0.1.0 and this version the ids of spans have changed, which no state depends on. Nothing else is said otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn this_version_shadows_a_leader_of_v0_1_0() -> Result<()> {
+    let mut shop = Shop::open_with(Store::builder(Placement::TogetherMemory).release(&Release::v0_1_0()?)).await?;
+    let sku = shop.new_sku(1_000, PRICE).await?;
+    shop.confirmed(&sku, 1).await?;
+    let mut shadows = Vec::new();
+    for module in ["product", "order", "payment"] {
+        shadows.push(Shadow::start(&mut shop.store, module, &["--ignore", "@traceparent"], None).await?);
+    }
+    let mut strict = Shadow::start(&mut shop.store, "order", &["--stop-at-first"], None).await?;
+    for _ in 0..5 {
+        shop.confirmed(&sku, 2).await?;
+    }
+    ensure!(strict.ends_by_itself().await? == Some(DIFFERS), "{}", strict.process.log());
+    ensure!(strict.process.log().contains("@traceparent"), "{}", strict.process.log());
+    for mut shadow in shadows {
+        shadow.compares(5.0).await?;
+        let status = shadow.process.terminate(END_MAX).await?;
+        let log = shadow.process.log();
+        ensure!(status.success() && log.contains("nothing differs"), "{}: {status}\n{log}", shadow.module);
+    }
+    shop.store.stop().await
 }
 
 /// Apart, by a role that may do nothing but read: so it cannot publish, whatever it does.

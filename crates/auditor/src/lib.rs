@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 pub use report::{Check, Report};
+pub use stream::connect;
 
 use checks::Case;
 use database::Source;

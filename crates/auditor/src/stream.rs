@@ -42,7 +42,7 @@ pub(crate) async fn read_all(
     modules: impl Iterator<Item = &'static str>,
 ) -> Result<BTreeMap<&'static str, Stored>> {
     let place = || format!("the NATS server at {}", shown(&nats.url));
-    let connecting = async_nats::connect(&nats.url);
+    let connecting = connect(&nats.url);
     let client = tokio::time::timeout(ANSWER_MAX, connecting).await.with_context(place)?.with_context(place)?;
     let context = jetstream::new(client);
     let mut streams = BTreeMap::new();
@@ -116,4 +116,19 @@ fn decode(namespace: &str, sequence: u64, message: &async_nats::Message) -> Opti
 
 fn headers_get(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).map(|value| value.as_str().to_owned())
+}
+
+/// A client of the broker that this URL names; `nats://user:password@host` says who it is.
+///
+/// # Errors
+/// When the address is none, or the broker is not there or lets nobody in.
+pub async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
+    let address: async_nats::ServerAddr = url.parse()?;
+    let options = match (address.username(), address.password()) {
+        (Some(user), Some(password)) => {
+            async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+        }
+        _ => async_nats::ConnectOptions::new(),
+    };
+    Ok(options.connect(address).await?)
 }

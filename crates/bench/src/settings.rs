@@ -20,7 +20,7 @@ const POSTGRES: [&str; 7] = [
 ];
 
 /// Reads SQLite's back through a connection that is made as the store makes those that read: `synchronous` belongs to a
-/// connection, so the file does not have it. The writer's differs in `cache_size`, which is 16,000 KiB.
+/// connection, so the file does not have it. The writer's differs in `cache_size`, which is 8,000 KiB.
 ///
 /// # Errors
 /// When the database cannot be opened.

@@ -34,7 +34,9 @@ mod service;
 pub use api::{BoxFuture, BoxStream, Bus, Cursor, LogBatch, LogReader, LogSource, Relay, RelayProgress};
 pub use error::BusError;
 pub use memory::MemoryBus;
-pub use nats::{NatsBus, NatsConfig, NatsCredentials};
+pub use nats::{
+    BusUse, NatsBus, NatsConfig, NatsCredentials, NatsPermissions, ProvidedStream, provision, stream_config,
+};
 pub use protocol::log_read_subject;
 pub use ring::LogRing;
 pub use service::{IncomingRequest, RequestHandler, ServiceHandle, ServiceSpec};

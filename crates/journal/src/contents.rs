@@ -1,10 +1,13 @@
 //! Whole tables of a module, for a digest of its state.
 
-use crate::{Column, Database, JournalError, Kind, Statement, Value};
+use crate::{Database, JournalError, TablePlace, Value};
 
 /// The journal's own tables, which say how a state came about and are no part of it.
 const OWN: [&str; 10] =
     ["attempt", "dead_letter", "effect", "head", "inbox", "migration", "outbox", "read_cursor", "secret", "timer"];
+
+/// Rows read at once.
+const PAGE: usize = 4_096;
 
 /// A table as it is. The order of the rows means nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,43 +31,25 @@ pub(crate) fn shadow_of(table: &str) -> String {
 // === impl Database ===
 
 impl Database {
-    /// Every table but the journal's own. It is read into memory whole, so this is for tests and tools.
+    /// Every table but the journal's own, all as of one moment. It is read into memory whole, so this is for tests and tools.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read, or has no journal.
     pub async fn contents(&self) -> Result<Vec<Contents>, JournalError> {
-        let sql = match self.kind() {
-            Kind::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-            Kind::Postgres => {
-                "SELECT CAST(table_name AS TEXT) FROM information_schema.tables \
-                 WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
+        let mut snapshot = self.snapshot().await?;
+        let mut contents = Vec::new();
+        for shape in snapshot.tables().await? {
+            let (mut place, mut rows) = (TablePlace::default(), Vec::new());
+            loop {
+                let page = snapshot.rows(&shape, &mut place, PAGE).await?;
+                if page.is_empty() {
+                    break;
+                }
+                rows.extend(page);
             }
-        };
-        let mut tables = texts(self, Statement::new(sql)).await?;
-        tables.retain(|table| !is_own(table));
-        tables.sort();
-        let mut contents = Vec::with_capacity(tables.len());
-        for table in tables {
-            let columns = texts(self, self.columns_of(&table)).await?;
-            let rows = self.fetch(Statement::new(format!("SELECT {} FROM {table}", columns.join(", ")))).await?;
-            contents.push(Contents { table, columns, rows: rows.into_iter().map(|row| row.0).collect() });
+            contents.push(Contents { table: shape.table, columns: shape.columns, rows });
         }
+        snapshot.close().await?;
         Ok(contents)
     }
-
-    fn columns_of(&self, table: &str) -> Statement {
-        let sql = match self.kind() {
-            Kind::Sqlite => "SELECT name FROM pragma_table_info(?) ORDER BY cid",
-            Kind::Postgres => {
-                "SELECT CAST(column_name AS TEXT) FROM information_schema.columns \
-                 WHERE table_schema = current_schema() AND table_name = ? ORDER BY ordinal_position"
-            }
-        };
-        Statement::new(sql).bind(table)
-    }
-}
-
-async fn texts(database: &Database, statement: Statement) -> Result<Vec<String>, JournalError> {
-    let rows = database.fetch(statement).await?;
-    rows.iter().map(|row| String::from_value(row.0.first().unwrap_or(&Value::Text(None)))).collect()
 }

@@ -14,8 +14,9 @@ use crate::{JournalError, Migration, Row, Statement, Writer, migrate};
 #[derive(Clone, Debug)]
 pub struct Database {
     module: String,
-    place: Place,
+    pub(crate) place: Place,
     pool: Pool,
+    migrates: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +49,14 @@ impl Database {
     pub async fn open(module: &str, options: &DatabaseOptions) -> Result<Self, JournalError> {
         let place = Place::parse(module, options)?;
         let pool = place.pool(options.read_connections_max.max(1)).await?;
-        Ok(Self { module: module.to_owned(), place, pool })
+        Ok(Self { module: module.to_owned(), place, pool, migrates: true })
+    }
+
+    /// A database whose tables somebody else makes, see [`Database::provision`]: a writer then makes none, and waits for them
+    /// with [`JournalError::NotMigrated`].
+    #[must_use]
+    pub fn migrated_elsewhere(self) -> Self {
+        Self { migrates: false, ..self }
     }
 
     pub fn module(&self) -> &str {
@@ -129,9 +137,15 @@ impl Database {
         if let Some(now) = now {
             self.place.check_clock(connection, now).await?;
         }
-        self.place.make_schema(connection).await?;
+        if self.migrates {
+            self.place.make_schema(connection).await?;
+        }
         migrate::check_release(connection, self.kind(), &self.module, code_version).await?;
-        migrate::migrate(connection, &self.module, self.kind(), migrations).await
+        if self.migrates {
+            migrate::migrate(connection, &self.module, self.kind(), migrations).await
+        } else {
+            migrate::check_applied(connection, &self.module, self.kind(), migrations).await
+        }
     }
 
     /// The writing connection again, after the old one broke. The lock file, where there is one, is still held.

@@ -12,6 +12,12 @@ pub enum JournalError {
     Locked { what: String },
     #[error("migration {name} of {module} has changed since it was applied; restore its text and add a new migration")]
     MigrationChanged { module: String, name: String },
+    /// This role makes no tables (`database.migrate = false`), and they are not there as this release needs them.
+    #[error(
+        "the tables of {module} lack the migration {migration}: run `pangaea provision` of this release with a role that \
+         may make them"
+    )]
+    NotMigrated { module: String, migration: String },
     #[error(
         "this machine's clock is {ahead_ms} ms ahead of the database server's (negative: behind), and times are decided by \
          the leader's; synchronise it (NTP), until then this replica stands by"
@@ -56,6 +62,7 @@ impl JournalError {
             Self::Open { .. } => "database_open",
             Self::Locked { .. } => "database_locked",
             Self::MigrationChanged { .. } => "migration_changed",
+            Self::NotMigrated { .. } => "not_migrated",
             Self::ClockOff { .. } => "clock_off",
             Self::TooOld { .. } => "release_too_old",
             Self::Superseded { .. } => "superseded",

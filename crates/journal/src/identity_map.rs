@@ -5,7 +5,7 @@ use crate::record::{AnyRecord, Table};
 use crate::{JournalError, Record, Statement, Value};
 
 /// Rows kept between batches, at most. Beyond it the map is emptied after the commit: a plain bound that costs a few reads.
-const ROWS_KEPT_MAX: usize = 20_000;
+const ROWS_KEPT_MAX: usize = 5_000;
 /// Values in one statement, at most: SQLite takes 32,766, PostgreSQL 65,535.
 const VALUES_PER_STATEMENT_MAX: usize = 16_000;
 

@@ -24,6 +24,7 @@ mod lock;
 mod migrate;
 mod pending;
 mod place;
+mod provision;
 mod read;
 mod record;
 mod rows;
@@ -47,6 +48,7 @@ pub use head::Head;
 pub use identity_map::{Mark, RowChange};
 pub use lineage::{Admitted, Sought};
 pub use migrate::Migration;
+pub use provision::Provisioned;
 pub use record::{IntoKey, Record};
 pub use rows::{
     CursorRow, DeadLetterChoice, DeadLetterRow, DeadLetterState, EffectRow, EffectState, InboxRow, Recorded, SecretRow,

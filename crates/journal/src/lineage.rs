@@ -10,7 +10,7 @@ use std::sync::Arc;
 use pangaea_contracts::{Envelope, Timestamp};
 
 use crate::rows::{DEAD_LETTER_LIST, EFFECT_LIST, INBOX_SELECT, OUTBOX_SELECT, TIMER_LIST, inbox_row, outbox_envelope};
-use crate::{Database, DeadLetterRow, EffectRow, InboxRow, JournalError, Row, Statement, TimerRow, Value};
+use crate::{Database, DeadLetterRow, EffectRow, Head, InboxRow, JournalError, Row, Statement, TimerRow, Value};
 
 /// Ids in one query: SQLite takes some thousand values, and a longer text is only slower.
 const IDS_PER_QUERY: usize = 200;
@@ -31,11 +31,20 @@ pub enum Sought {
     Trace(String),
 }
 
-/// One of the two histories: its table, and its column of times.
+/// One of the two histories.
 #[derive(Clone, Copy)]
-enum History {
+pub(crate) enum History {
     Inbox,
     Outbox,
+}
+
+/// A search for the first position of a moment or later, which halves the history: some twenty reads by primary key in a
+/// million rows. Whoever searches does the reading.
+pub(crate) struct Halving {
+    sql: &'static str,
+    at: Timestamp,
+    low: u64,
+    high: u64,
 }
 
 // === impl Database: the inbox ===
@@ -248,26 +257,54 @@ impl Database {
         Ok(start..self.first_at(history, at.plus_millis(1)).await?)
     }
 
-    /// Halves the history: some twenty reads by primary key in a million rows.
     async fn first_at(&self, history: History, at: Timestamp) -> Result<u64, JournalError> {
         let Some(head) = self.head().await? else { return Ok(1) };
-        let (mut low, mut high) = match history {
-            History::Inbox => (1, head.inbox_end + 1),
-            History::Outbox => (1, head.outbox_end + 1),
-        };
-        let (table, column) = match history {
-            History::Inbox => ("inbox", "admitted_at"),
-            History::Outbox => ("outbox", "created_at"),
-        };
-        // Positions may be missing in a history that was pruned or torn: the next one stands for them.
-        let sql = format!("SELECT {column} FROM {table} WHERE position >= ? ORDER BY position LIMIT 1");
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let rows = self.fetch(Statement::new(sql.as_str()).bind(middle)).await?;
-            let moment: Option<Timestamp> = rows.first().map(|row| row.get(0)).transpose()?;
-            if moment.is_some_and(|moment| moment < at) { low = middle + 1 } else { high = middle }
+        let mut search = Halving::new(history, &head, at);
+        while let Some(question) = search.question() {
+            search.answer(&self.fetch(question).await?)?;
         }
-        Ok(low)
+        Ok(search.position())
+    }
+}
+
+// === impl Halving ===
+
+impl Halving {
+    pub(crate) fn new(history: History, head: &Head, at: Timestamp) -> Self {
+        // Positions may be missing in a history that was pruned or torn: the next one stands for them.
+        let (sql, end) = match history {
+            History::Inbox => {
+                ("SELECT admitted_at FROM inbox WHERE position >= ? ORDER BY position LIMIT 1", head.inbox_end)
+            }
+            History::Outbox => {
+                ("SELECT created_at FROM outbox WHERE position >= ? ORDER BY position LIMIT 1", head.outbox_end)
+            }
+        };
+        Self { sql, at, low: 1, high: end + 1 }
+    }
+
+    /// What to read next; `None` when the position is found.
+    pub(crate) fn question(&self) -> Option<Statement> {
+        (self.low < self.high).then(|| Statement::new(self.sql).bind(self.middle()))
+    }
+
+    pub(crate) fn answer(&mut self, rows: &[Row]) -> Result<(), JournalError> {
+        let moment: Option<Timestamp> = rows.first().map(|row| row.get(0)).transpose()?;
+        if moment.is_some_and(|moment| moment < self.at) {
+            self.low = self.middle() + 1;
+        } else {
+            self.high = self.middle();
+        }
+        Ok(())
+    }
+
+    /// One behind the end when nothing happened then or later.
+    pub(crate) fn position(&self) -> u64 {
+        self.low
+    }
+
+    fn middle(&self) -> u64 {
+        self.low + (self.high - self.low) / 2
     }
 }
 

@@ -30,23 +30,76 @@ pub(crate) async fn migrate(
     migrations: &[Migration],
 ) -> Result<(), JournalError> {
     connection.raw("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, checksum TEXT NOT NULL)").await?;
-    let rows = connection.fetch(&Statement::new("SELECT name, checksum FROM migration")).await?;
+    for migration in pending(connection, module, kind, migrations).await? {
+        apply(connection, kind, migration, &checksum(migration)).await?;
+    }
+    Ok(())
+}
+
+/// For a role that may make no tables: somebody else has to have made them.
+///
+/// # Errors
+/// [`JournalError::NotMigrated`] when that has not happened.
+pub(crate) async fn check_applied(
+    connection: &mut Connection,
+    module: &str,
+    kind: Kind,
+    migrations: &[Migration],
+) -> Result<(), JournalError> {
+    match pending(connection, module, kind, migrations).await?.first() {
+        None => Ok(()),
+        Some(first) => Err(JournalError::NotMigrated { module: module.to_owned(), migration: first.name.to_owned() }),
+    }
+}
+
+/// Those that have not been applied, in order.
+pub(crate) async fn pending<'a>(
+    connection: &mut Connection,
+    module: &str,
+    kind: Kind,
+    migrations: &'a [Migration],
+) -> Result<Vec<&'a Migration>, JournalError> {
+    let rows = match has_table(connection, kind, "migration").await? {
+        true => connection.fetch(&Statement::new("SELECT name, checksum FROM migration")).await?,
+        false => Vec::new(),
+    };
     let mut applied = Vec::with_capacity(rows.len());
     for row in rows {
         applied.push((row.get::<String>(0)?, row.get::<String>(1)?));
     }
+    let mut pending = Vec::new();
     for migration in JOURNAL.iter().chain(migrations) {
-        let checksum = digest_text(&[migration.sql.as_bytes()], 26);
         match applied.iter().find(|(name, _)| name == migration.name) {
-            Some((_, known)) if *known == checksum => {}
+            Some((_, known)) if *known == checksum(migration) => {}
             Some(_) => {
                 let name = migration.name.to_owned();
                 return Err(JournalError::MigrationChanged { module: module.to_owned(), name });
             }
-            None => apply(connection, kind, migration, &checksum).await?,
+            None => pending.push(migration),
         }
     }
-    Ok(())
+    Ok(pending)
+}
+
+/// Whether older releases can no longer write what this migration makes: none of them may lead while it is applied.
+pub(crate) fn ends_older_releases(migration: &Migration) -> bool {
+    writable_from_of(migration).is_some()
+}
+
+fn checksum(migration: &Migration) -> String {
+    digest_text(&[migration.sql.as_bytes()], 26)
+}
+
+/// In the module's own schema. A name of ours, so that it may stand in the text.
+async fn has_table(connection: &mut Connection, kind: Kind, table: &str) -> Result<bool, JournalError> {
+    let known = match kind {
+        Kind::Sqlite => format!("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'"),
+        Kind::Postgres => format!("SELECT to_regclass('{table}') IS NOT NULL"),
+    };
+    match connection.raw(&known).await?.first() {
+        Some(row) => row.get(0),
+        None => Ok(false),
+    }
 }
 
 /// The oldest release that may write a database with these migrations.
@@ -67,15 +120,7 @@ pub(crate) async fn check_release(
     module: &str,
     ours: &str,
 ) -> Result<(), JournalError> {
-    let known = match kind {
-        Kind::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'head'",
-        Kind::Postgres => "SELECT to_regclass('head') IS NOT NULL",
-    };
-    let has_head: bool = match connection.raw(known).await?.first() {
-        Some(row) => row.get(0)?,
-        None => false,
-    };
-    if !has_head {
+    if !has_table(connection, kind, "head").await? {
         return Ok(());
     }
     let rows = connection.raw("SELECT writable_from FROM head").await?;

@@ -103,7 +103,7 @@ const SESSION_LIMITS: [(&str, &str); 5] = [
 ];
 
 /// KiB of pages that the writing connection to a SQLite file keeps, as the pragma takes them.
-const WRITER_CACHE: &str = "-16000";
+const WRITER_CACHE: &str = "-8000";
 /// The same for each that reads: SQLite's own default. What they keep is void with the next commit anyway, and there are
 /// several for each module, so that more would only be memory that a quiet moment fills.
 const READER_CACHE: &str = "-2000";

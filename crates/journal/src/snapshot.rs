@@ -1,11 +1,11 @@
 //! A module's whole database as of one commit, read page by page while its leader goes on.
 
-use pangaea_contracts::Envelope;
+use pangaea_contracts::{Envelope, Timestamp};
 
 use crate::connection::Connection;
 use crate::contents::{is_own, shadow_of};
 use crate::head::SELECT_HEAD;
-use crate::lineage::admitted;
+use crate::lineage::{Halving, History, admitted};
 use crate::rows::{INBOX_SELECT, OUTBOX_SELECT, outbox_envelope};
 use crate::{Admitted, Column, ColumnType, Database, Head, JournalError, Kind, Row, Statement, Value};
 
@@ -140,16 +140,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn inbox_position_at(&mut self, at: pangaea_contracts::Timestamp) -> Result<u64, JournalError> {
-        let (mut low, mut high) = (1, self.head.inbox_end + 1);
-        let sql = "SELECT admitted_at FROM inbox WHERE position >= ? ORDER BY position LIMIT 1";
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let rows = self.connection.fetch(&Statement::new(sql).bind(middle)).await?;
-            let moment: Option<pangaea_contracts::Timestamp> = rows.first().map(|row| row.get(0)).transpose()?;
-            if moment.is_some_and(|moment| moment < at) { low = middle + 1 } else { high = middle }
+    pub async fn inbox_position_at(&mut self, at: Timestamp) -> Result<u64, JournalError> {
+        let mut search = Halving::new(History::Inbox, &self.head, at);
+        while let Some(question) = search.question() {
+            search.answer(&self.connection.fetch(&question).await?)?;
         }
-        Ok(low)
+        Ok(search.position())
     }
 
     /// Messages of the log after `after`, in order, at most `limit`.

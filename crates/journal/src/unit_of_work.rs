@@ -2,7 +2,7 @@
 
 use crate::identity_map::{insert_rows, where_key_in};
 use crate::record::Table;
-use crate::{IntoKey, JournalError, Mark, Record, Row, RowChange, Statement, Value, Writer};
+use crate::{IntoKey, JournalError, Mark, Record, Row, RowChange, Statement, TableShape, Value, Writer};
 
 impl Writer {
     /// # Errors
@@ -76,30 +76,27 @@ impl Writer {
         self.note_failure(rows)
     }
 
-    /// Puts rows into a table that this database has, in a transaction of their own: the state that a replay begins with.
+    /// Puts rows into a table, in a transaction of their own: the state that a replay begins with. The shape is this
+    /// database's own, see [`Snapshot::tables`](crate::Snapshot::tables); `columns` are the ones that the rows have.
     ///
     /// # Errors
-    /// When there is no such table or column, or the rows do not fit.
+    /// When the table has no such column, or the rows do not fit.
     pub async fn load_rows(
         &mut self,
-        table: &str,
+        shape: &TableShape,
         columns: &[String],
         rows: Vec<Vec<Value>>,
     ) -> Result<(), JournalError> {
-        let mut snapshot = self.database.snapshot().await?;
-        let tables = snapshot.tables().await?;
-        snapshot.close().await?;
+        let table = &shape.table;
         // Names become SQL, so none is taken from outside.
-        let known = tables.iter().find(|known| known.table == table);
-        let known = known.ok_or_else(|| JournalError::Statement(format!("there is no table {table}")))?;
-        if let Some(unknown) = columns.iter().find(|column| !known.columns.contains(column)) {
+        if let Some(unknown) = columns.iter().find(|column| !shape.columns.contains(column)) {
             return Err(JournalError::Statement(format!("the table {table} has no column {unknown}")));
         }
         if rows.iter().any(|row| row.len() != columns.len()) {
             return Err(JournalError::Statement(format!("a row of {table} has not {} values", columns.len())));
         }
         // A null has a type on PostgreSQL, and none where it comes from.
-        let kinds: Vec<_> = columns.iter().map(|column| known.kind_of(column)).collect();
+        let kinds: Vec<_> = columns.iter().map(|column| shape.kind_of(column)).collect();
         let typed = |row: Vec<Value>| {
             let values = row.into_iter().zip(&kinds);
             values.map(|(value, kind)| if value.is_null() { Value::null(*kind) } else { value }).collect()

@@ -1,6 +1,6 @@
 use pangaea_contracts::trace::trace_id;
-use pangaea_contracts::{Actor, Envelope};
-use pangaea_journal::SecretRow;
+use pangaea_contracts::{Actor, Envelope, Kind, Subject};
+use pangaea_journal::{InboxRow, SecretRow};
 use serde::{Deserialize, Serialize};
 
 /// Something that may change a module's state.
@@ -44,6 +44,18 @@ pub enum InputKind {
     Settings,
 }
 
+/// The id of the input that an effect's result is.
+pub fn result_id(effect_id: &str) -> String {
+    format!("{effect_id}{RESULT_SUFFIX}")
+}
+
+/// The effect whose result the input with this id is; `None`: it is none.
+pub fn effect_of_result(input_id: &str) -> Option<&str> {
+    input_id.strip_suffix(RESULT_SUFFIX)
+}
+
+const RESULT_SUFFIX: &str = ":result";
+
 // === impl Input ===
 
 impl Input {
@@ -80,6 +92,35 @@ impl Input {
             actor: envelope.actor.clone(),
             traceparent: envelope.traceparent.clone(),
             payload: envelope.payload.clone(),
+            secrets: Vec::new(),
+        }
+    }
+
+    /// The input that a row of the inbox tells of. What no row holds is left out: a command's fingerprint tells repeats apart,
+    /// and there are none; which log a message stood in does not matter behind its cursor.
+    pub fn of_row(row: InboxRow) -> Self {
+        // That of a change of settings is no subject of a message.
+        let kind = match (row.source, Subject::parse(&row.subject).map(|subject| subject.kind)) {
+            (Some((source, position)), _) => {
+                InputKind::Delivery { source, log_id: String::new(), after: position.saturating_sub(1), position }
+            }
+            (None, Ok(Kind::Timer)) => InputKind::Timer,
+            (None, Ok(Kind::Effect)) => {
+                InputKind::EffectResult { effect_id: effect_of_result(&row.id).unwrap_or(&row.id).to_owned() }
+            }
+            (None, Ok(_)) => InputKind::Command { fingerprint: String::new() },
+            (None, Err(_)) => InputKind::Settings,
+        };
+        Self {
+            id: row.id,
+            kind,
+            subject: row.subject,
+            key: row.key,
+            causation_id: row.causation_id,
+            correlation_id: row.correlation_id,
+            actor: row.actor,
+            traceparent: row.traceparent,
+            payload: row.payload,
             secrets: Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ mod definition;
 mod effect;
 mod executor;
 mod failure;
+mod history;
 mod input;
 mod observer;
 mod outputs;
@@ -35,7 +36,8 @@ pub use executor::{
     Work,
 };
 pub use failure::Failure;
-pub use input::{Input, InputKind};
+pub use history::{History, HistoryError, Recorded, Source};
+pub use input::{Input, InputKind, effect_of_result, result_id};
 pub use observer::{HandlingEnd, Observer};
 pub use outputs::Asked;
 pub use problem::{FieldError, Problem, ProblemKind};

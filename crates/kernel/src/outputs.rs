@@ -62,18 +62,27 @@ impl Asked {
 
 impl From<&TimerChange> for Asked {
     fn from(change: &TimerChange) -> Self {
-        match change.clone() {
-            TimerChange::Set(TimerRow { id, subject, key, due_at, payload, .. }) => {
-                Self::Timer { id, subject, key, due_at, payload }
-            }
-            TimerChange::Cancel { key, subject } => Self::Cancel { subject, key },
+        match change {
+            TimerChange::Set(row) => Self::Timer {
+                id: row.id.clone(),
+                subject: row.subject.clone(),
+                key: row.key.clone(),
+                due_at: row.due_at,
+                payload: row.payload.clone(),
+            },
+            TimerChange::Cancel { key, subject } => Self::Cancel { subject: subject.clone(), key: key.clone() },
         }
     }
 }
 
 impl From<&EffectRow> for Asked {
     fn from(row: &EffectRow) -> Self {
-        let EffectRow { id, subject, key, deadline_at, payload, .. } = row.clone();
-        Self::Effect { id, subject, key, deadline_at, payload }
+        Self::Effect {
+            id: row.id.clone(),
+            subject: row.subject.clone(),
+            key: row.key.clone(),
+            deadline_at: row.deadline_at,
+            payload: row.payload.clone(),
+        }
     }
 }

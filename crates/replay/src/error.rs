@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use pangaea_journal::JournalError;
+use pangaea_kernel::HistoryError;
 
 /// Why something could not be recorded or replayed. A replay that *differs* is no error: see [`Report`](crate::Report).
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum ReplayError {
     Exists { file: PathBuf },
     #[error("module {module}: {reason}")]
     Module { module: String, reason: String },
+    /// A recomputed recording would not be whole without it.
+    #[error("module {module}: the input at {position} cannot be handled: {reason}")]
+    Unhandled { module: String, position: u64, reason: String },
     #[error("module {module}: {source}")]
     Journal { module: String, source: JournalError },
 }
@@ -34,6 +38,13 @@ impl ReplayError {
 
     pub(crate) fn module(module: &str, reason: impl Into<String>) -> Self {
         Self::Module { module: module.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn history(module: &str) -> impl FnOnce(HistoryError) -> Self + '_ {
+        move |error| match error {
+            HistoryError::Database(source) => Self::Journal { module: module.to_owned(), source },
+            HistoryError::Torn(reason) => Self::module(module, reason),
+        }
     }
 
     pub(crate) fn journal(module: &str) -> impl FnOnce(JournalError) -> Self + '_ {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pangaea_journal::Database;
-use pangaea_kernel::{Definition, Replayer};
+use pangaea_kernel::{Definition, History, Replayer, Source};
 
 use crate::ReplayError;
 use crate::check::{Progress, digest_of, run};
 use crate::compare::{Difference, compare};
-use crate::history::{History, PAGE};
 use crate::ignore::Ignore;
-use crate::recording::EndState;
+use crate::record::PAGE;
+use crate::recording::{EndState, Entry};
 use crate::report::StateVerdict;
 use crate::scratch::{IN_MEMORY, empty};
 use crate::state::exact_digest;
@@ -44,7 +44,7 @@ pub async fn check_journal(
 ) -> Result<JournalReport, ReplayError> {
     let module = definition.name();
     let mut snapshot = database.snapshot().await.map_err(ReplayError::journal(module))?;
-    let mut history = History::after(0);
+    let mut history = History::default();
     let (_, writer) = empty(definition, IN_MEMORY).await?;
     let mut replayer = Replayer::new(writer, definition.clone()).await.map_err(ReplayError::journal(module))?;
     let mut report = JournalReport {
@@ -57,7 +57,9 @@ pub async fn check_journal(
     let last = snapshot.head().inbox_end;
     while report.inputs < last {
         let limit = PAGE.min((last - report.inputs) as usize);
-        let entries = history.page(&mut snapshot, report.inputs + 1, limit).await?;
+        let page = history.page(&mut Source::Snapshot(&mut snapshot), limit).await;
+        let page = page.map_err(ReplayError::history(module))?;
+        let entries: Vec<Entry> = page.into_iter().map(Entry::of).collect();
         let said = run(&mut replayer, &entries).await?;
         let differing = entries.iter().zip(&said).filter_map(|(entry, said)| {
             Some((compare(entry, said, &Ignore::default())?, entry.handled_by == env!("CARGO_PKG_VERSION")))
@@ -66,7 +68,7 @@ pub async fn check_journal(
         report.inputs += entries.len() as u64;
         progress.fetch_add(entries.len() as u64, Ordering::Relaxed);
     }
-    history.expect_nothing_more(&mut snapshot).await?;
+    history.ends(&mut Source::Snapshot(&mut snapshot)).await.map_err(ReplayError::history(module))?;
     let stored = exact_digest(&mut snapshot).await.map_err(ReplayError::journal(module))?;
     report.state = match report.changed_since {
         0 => StateVerdict::of(&EndState::Stored(stored), digest_of(&replayer).await?, &Ignore::default()),

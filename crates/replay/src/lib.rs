@@ -29,7 +29,6 @@ mod determinism;
 mod error;
 mod expectation;
 mod happened;
-mod history;
 mod html_report;
 mod ignore;
 mod journal_check;
@@ -51,7 +50,7 @@ mod text_report;
 mod travel;
 
 pub use aliases::{Aliases, ids_in};
-pub use baseline::BaselineProgram;
+pub use baseline::{BaselineProgram, UNHANDLED_EXIT};
 pub use canonical::{Canonical, canonical};
 pub use check::{CheckOptions, Progress, Until, check};
 pub use compare::{Change, Difference, FieldChange, InputFacts, Utterance, UtteranceKind};

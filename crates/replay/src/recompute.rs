@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use pangaea_kernel::{Definition, Replayer, Said};
 
 use crate::ReplayError;
-use crate::baseline::CANNOT_HANDLE;
 use crate::check::{Progress, digest_of, read_ahead, run};
 use crate::recording::{EndState, Entry, ModuleEnd, ModuleRecording, ModuleStart, Output, RecordingWriter};
 use crate::scratch::{IN_MEMORY, at_start};
@@ -57,8 +56,8 @@ impl<'a> Rewriter<'a> {
         let said = run(&mut self.replayer, entries).await?;
         for (entry, said) in entries.iter().zip(said) {
             if let Some(reason) = &said.failure {
-                let reason = format!("the input at {} {CANNOT_HANDLE}: {reason}", entry.position);
-                return Err(ReplayError::module(self.replayer.database().module(), reason));
+                let module = self.replayer.database().module().to_owned();
+                return Err(ReplayError::Unhandled { module, position: entry.position, reason: reason.clone() });
             }
             let entry = entry.saying(said);
             self.end.count(&entry);

@@ -6,17 +6,19 @@ use std::sync::atomic::Ordering;
 
 use pangaea_contracts::Timestamp;
 use pangaea_journal::{Database, Snapshot, TablePlace};
-use pangaea_kernel::{Definition, Replayer};
+use pangaea_kernel::{Definition, History, Replayer, Source};
 
 use crate::check::{Progress, digest_of, run};
 use crate::compare::compare;
-use crate::history::{History, PAGE};
 use crate::ignore::Ignore;
 use crate::recording::{EndState, Entry, ModuleEnd, ModuleStart, RecordingWriter, TableRows};
 use crate::redact::Redactor;
 use crate::scratch::{IN_MEMORY, empty};
 use crate::state::{TableDigest, exact_digest};
 use crate::{ReplayError, Until};
+
+/// Rows read at once: each may be a quarter of a megabyte.
+pub(crate) const PAGE: usize = 256;
 
 /// Which part of a history is recorded.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +98,7 @@ impl<'a> Recorder<'a> {
             snapshot,
             redactor,
             rerun: Ok(rerun),
-            history: History::after(0),
+            history: History::default(),
             ignore: options.ignore.clone(),
         })
     }
@@ -130,7 +132,7 @@ impl<'a> Recorder<'a> {
         let mut position = 1;
         while position < first {
             let limit = PAGE.min((first - position) as usize);
-            let entries = self.page(position, limit).await?;
+            let entries = self.page(limit).await?;
             position += entries.len() as u64;
             self.follow(&entries).await?;
             progress.fetch_add(entries.len() as u64, Ordering::Relaxed);
@@ -201,7 +203,7 @@ impl<'a> Recorder<'a> {
         let mut position = first;
         while position <= last {
             let limit = PAGE.min((last - position + 1) as usize);
-            let entries = self.page(position, limit).await?;
+            let entries = self.page(limit).await?;
             for entry in &entries {
                 end.count(entry);
                 out.entry(entry)?;
@@ -212,7 +214,8 @@ impl<'a> Recorder<'a> {
         }
         let newest = self.snapshot.head().inbox_end;
         if last == newest {
-            self.history.expect_nothing_more(&mut self.snapshot).await?;
+            let ended = self.history.ends(&mut Source::Snapshot(&mut self.snapshot)).await;
+            ended.map_err(ReplayError::history(self.module))?;
         }
         end.end = self.end_state(last == newest).await?;
         Ok(end)
@@ -256,15 +259,18 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    async fn page(&mut self, position: u64, limit: usize) -> Result<Vec<Entry>, ReplayError> {
-        let entries = self.history.page(&mut self.snapshot, position, limit).await?;
-        let Some(redactor) = &self.redactor else { return Ok(entries) };
-        let redacted: Result<_, _> = entries.into_iter().map(|entry| redactor.entry(entry)).collect();
+    async fn page(&mut self, limit: usize) -> Result<Vec<Entry>, ReplayError> {
+        let page = self.history.page(&mut Source::Snapshot(&mut self.snapshot), limit).await;
+        let entries = page.map_err(ReplayError::history(self.module))?.into_iter().map(Entry::of);
+        let redacted: Result<_, _> = match &self.redactor {
+            Some(redactor) => entries.map(|entry| redactor.entry(entry)).collect(),
+            None => Ok(entries.collect()),
+        };
         redacted.map_err(|reason| ReplayError::module(self.module, reason))
     }
 }
 
-/// Where a redacted state is no copy of the stored one, tables without anything redacted still are.
+/// A redacted state holds other values than the stored one, and as many rows.
 fn unlike(stored: &BTreeMap<String, TableDigest>, rerun: &BTreeMap<String, TableDigest>) -> Option<String> {
     let rows = |state: &BTreeMap<String, TableDigest>, table: &String| state.get(table).map_or(0, |digest| digest.rows);
     let other = stored.keys().chain(rerun.keys()).find(|table| rows(stored, table) != rows(rerun, table))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pangaea_journal::{Database, DatabaseOptions, Migration, Value, Writer};
+use pangaea_journal::{Database, DatabaseOptions, Migration, TableShape, Value, Writer};
 use pangaea_kernel::{Definition, Replayer};
 
 use crate::ReplayError;
@@ -40,6 +40,7 @@ pub(crate) async fn at_start(
 ) -> Result<Replayer, ReplayError> {
     let (_, mut writer) = empty(definition, url).await?;
     if module.start.first > 1 {
+        let shapes = shapes(writer.database()).await?;
         let mut rows = module.rows()?;
         loop {
             let part = rows.next_frame()?;
@@ -47,24 +48,39 @@ pub(crate) async fn at_start(
                 break;
             }
             for rows in &part {
-                load(&mut writer, rows).await?;
+                load(&mut writer, &shapes, rows).await?;
             }
         }
     }
     Replayer::new(writer, definition.clone()).await.map_err(ReplayError::journal(definition.name()))
 }
 
-pub(crate) async fn load(writer: &mut Writer, rows: &TableRows) -> Result<(), ReplayError> {
-    load_values(writer, &rows.table, &rows.columns, rows.values()).await
+async fn load(writer: &mut Writer, shapes: &[TableShape], rows: &TableRows) -> Result<(), ReplayError> {
+    let shape = shapes.iter().find(|shape| shape.table == rows.table).ok_or_else(|| {
+        ReplayError::module(writer.database().module(), format!("this program makes no table {}", rows.table))
+    })?;
+    load_values(writer, shape, &rows.columns, rows.values()).await
 }
 
 pub(crate) async fn load_values(
     writer: &mut Writer,
-    table: &str,
+    shape: &TableShape,
     columns: &[String],
     rows: Vec<Vec<Value>>,
 ) -> Result<(), ReplayError> {
-    let module = writer.database().module().to_owned();
-    let loaded = writer.load_rows(table, columns, rows).await;
-    loaded.map_err(|error| ReplayError::module(&module, format!("the rows of {table} do not fit: {error}")))
+    let loaded = writer.load_rows(shape, columns, rows).await;
+    loaded.map_err(|error| {
+        ReplayError::module(writer.database().module(), format!("the rows of {} do not fit: {error}", shape.table))
+    })
+}
+
+/// The tables of a database, as they are.
+pub(crate) async fn shapes(database: &Database) -> Result<Vec<TableShape>, ReplayError> {
+    let shapes = async {
+        let mut snapshot = database.snapshot().await?;
+        let shapes = snapshot.tables().await?;
+        snapshot.close().await?;
+        Ok(shapes)
+    };
+    shapes.await.map_err(ReplayError::journal(database.module()))
 }

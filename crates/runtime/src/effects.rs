@@ -7,7 +7,7 @@ use pangaea_contracts::order::Reason;
 use pangaea_contracts::trace::{EFFECT, derived_span_id, trace_id, traceparent_with};
 use pangaea_faults::{Failpoint, reach};
 use pangaea_journal::EffectRow;
-use pangaea_kernel::{Call, Clock, Definition, Done, ErasedPerformer, Input, InputKind, TryError, Work};
+use pangaea_kernel::{Call, Clock, Definition, Done, ErasedPerformer, Input, InputKind, TryError, Work, result_id};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -244,7 +244,7 @@ impl Runner {
 
     async fn result(&self, row: &EffectRow, payload: String) {
         let input = Input {
-            id: format!("{}:result", row.id),
+            id: result_id(&row.id),
             kind: InputKind::EffectResult { effect_id: row.id.clone() },
             subject: row.subject.clone(),
             key: row.key.clone(),

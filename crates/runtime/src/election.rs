@@ -134,6 +134,7 @@ impl Election {
                     | E::CommitUnknown(_)
                     | E::ClockOff { .. }
                     | E::TooOld { .. }
+                    | E::NotMigrated { .. }
             ),
         }
     }

@@ -218,15 +218,21 @@ fn listen(address: SocketAddr, key: &'static str, env: &'static str) -> Result<T
 async fn open_bus(config: &Config) -> Result<Arc<dyn Bus>, HostError> {
     match config.bus.kind {
         BusKind::Memory => Ok(Arc::new(MemoryBus::new(config.bus.namespace.as_str()))),
-        BusKind::Nats => {
-            let mut nats = NatsConfig::new(&config.bus.url, &config.bus.namespace);
-            nats.replicas = config.bus.stream_replicas;
-            if let Some(file) = &config.bus.credentials_file {
-                nats.credentials = NatsCredentials::File(file.clone());
-            }
-            Ok(Arc::new(NatsBus::connect(nats).await?))
-        }
+        BusKind::Nats => Ok(Arc::new(NatsBus::connect(nats_config(config)).await?)),
     }
+}
+
+/// How the configuration says that the broker is reached.
+pub fn nats_config(config: &Config) -> NatsConfig {
+    let bus = &config.bus;
+    let mut nats = NatsConfig::new(&bus.url, &bus.namespace);
+    nats.replicas = bus.stream_replicas;
+    nats.inbox_prefix.clone_from(&bus.inbox_prefix);
+    nats.provides_streams = bus.provision;
+    if let Some(file) = &bus.credentials_file {
+        nats.credentials = NatsCredentials::File(file.clone());
+    }
+    nats
 }
 
 /// Opens a module's database; a server that is not there yet is waited for. `None` when told to stop meanwhile.

@@ -39,7 +39,7 @@ mod waiting;
 mod ways;
 mod writer;
 
-pub use host::{Host, HostError, Started};
+pub use host::{Host, HostError, Started, nats_config};
 pub use http::openapi::api_document;
 pub use http::serve_http;
 pub use module_host::ModuleHandle;

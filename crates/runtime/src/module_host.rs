@@ -91,6 +91,7 @@ impl ModuleHost {
             synchronous_full: config.database.synchronous_full,
         };
         let database = Database::open(name, &options).await?;
+        let database = if config.database.migrate { database } else { database.migrated_elsewhere() };
         let (changes, changed) = Changes::new(0);
         let way = Way::new();
         let edge = Edge::new(EdgeParts {

@@ -7,7 +7,7 @@ use opentelemetry::trace::{SpanId, SpanKind, Status};
 use pangaea_contracts::trace::{HANDLE, derived_span_id};
 use pangaea_contracts::{Kind, Subject};
 use pangaea_journal::{Admitted, Database, Head, InboxRow, JournalError};
-use pangaea_kernel::{Input, InputKind};
+use pangaea_kernel::Input;
 
 use crate::handling::{handle_span, timer_span};
 use crate::telemetry::spans::{Span, Spans};
@@ -48,7 +48,7 @@ fn export_one(spans: &Spans, module: &'static str, row: InboxRow) {
     let told = |span: Span| spans.end_at(span.with("pangaea.recovered", true), at, Status::Unset);
     let is_command = row.fingerprint.is_some();
     let kind = Subject::parse(&row.subject).ok().map(|subject| subject.kind);
-    let input = input_of(row);
+    let input = Input::of_row(row);
     let timer = (kind == Some(Kind::Timer)).then(|| timer_span(module, &input, &cause)).flatten();
     let cause = timer.as_ref().map_or(cause, |timer| timer.context().clone());
     told(handle_span(module, &input, &cause, at));
@@ -62,25 +62,5 @@ fn export_one(spans: &Spans, module: &'static str, row: InboxRow) {
     if is_command {
         // The request's own span ended with its process, too; its parent, if it had one, is forgotten.
         told(Span::new(cause.clone(), format!("request {}", input.subject), at).of_kind(SpanKind::Server));
-    }
-}
-
-fn input_of(row: InboxRow) -> Input {
-    let kind = match row.source {
-        Some((source, position)) => InputKind::Delivery { source, log_id: String::new(), after: 0, position },
-        // The span tells deliveries from others, and these not from each other.
-        None => InputKind::Timer,
-    };
-    Input {
-        id: row.id,
-        kind,
-        subject: row.subject,
-        key: row.key,
-        causation_id: row.causation_id,
-        correlation_id: row.correlation_id,
-        actor: row.actor,
-        traceparent: row.traceparent,
-        payload: String::new(),
-        secrets: Vec::new(),
     }
 }

@@ -1,5 +1,7 @@
 //! Who speaks to whom, computed from what the modules declare and from nothing else.
 
+mod nats;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;

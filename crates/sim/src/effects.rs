@@ -6,7 +6,7 @@ use pangaea_contracts::Timestamp;
 use pangaea_contracts::order::Reason;
 use pangaea_faults::{Failpoint, reach};
 use pangaea_journal::EffectRow;
-use pangaea_kernel::{Call, ErasedPerformer, Input, InputKind, TryError, Work};
+use pangaea_kernel::{Call, ErasedPerformer, Input, InputKind, TryError, Work, result_id};
 
 use crate::Sabotage;
 use crate::host::{Job, Origin};
@@ -86,7 +86,7 @@ impl EffectTask {
     fn result(&self, payload: String) -> Input {
         let row = &self.row;
         Input {
-            id: format!("{}:result", row.id),
+            id: result_id(&row.id),
             kind: InputKind::EffectResult { effect_id: row.id.clone() },
             subject: row.subject.clone(),
             key: row.key.clone(),

@@ -16,6 +16,7 @@ const READY_MAX: Duration = Duration::from_secs(20);
 pub struct Broker {
     process: Process,
     port: u16,
+    folder: PathBuf,
 }
 
 // === impl Broker ===
@@ -30,7 +31,18 @@ impl Broker {
         let mut process = Process::new("nats-server", &find()?, folder);
         let store = folder.join("nats").display().to_string();
         process.args(&["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", &store]);
-        Ok(Self { process, port })
+        Ok(Self { process, port, folder: folder.to_owned() })
+    }
+
+    /// Lets in nobody but the users of these accounts (`pangaea topology --format nats`), whose keys are variables.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub(crate) fn authorize(&mut self, accounts: &str, variables: &[(String, String)]) -> Result<()> {
+        let file = self.folder.join("nats-accounts.conf");
+        std::fs::write(&file, accounts)?;
+        self.process.args(&["-c", &file.display().to_string()]).envs(variables);
+        Ok(())
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -16,6 +16,7 @@ use crate::postgres::{Database, Postgres};
 use crate::process::Process;
 use crate::proxies::{Link, Proxies};
 use crate::release::Release;
+use crate::rights::Rights;
 use crate::store::Store;
 use crate::{free_port, program, workspace};
 
@@ -42,6 +43,7 @@ pub struct StoreBuilder {
     with_proxies: bool,
     clock_from: Option<Timestamp>,
     shut: BTreeSet<Link>,
+    has_least_rights: bool,
 }
 
 /// Where the servers of a store are.
@@ -69,7 +71,16 @@ impl StoreBuilder {
             with_proxies: false,
             clock_from: None,
             shut: BTreeSet::new(),
+            has_least_rights: asks_for_least_rights(placement),
         }
+    }
+
+    /// Each module has a user of its own on the broker and a role of its own on PostgreSQL, and may do there what it needs and
+    /// nothing else. Streams and tables are made before, by `pangaea provision`. Placed apart only.
+    #[must_use]
+    pub fn with_least_rights(mut self) -> Self {
+        self.has_least_rights = true;
+        self
     }
 
     /// Every process runs this executable, which has the whole command line and modules of its own besides; see
@@ -182,16 +193,34 @@ impl StoreBuilder {
         }
         let program = self.program.clone().map_or_else(|| program().map(Path::to_owned), Ok)?;
         let mut broker = placement.has_broker().then(|| Broker::new(folder.path())).transpose()?;
-        if let Some(broker) = broker.as_mut().filter(|_| !self.without_broker) {
-            broker.start().await?;
-        }
         let (postgres, database) = if self.on_postgres { self.database(&folder).await? } else { (None, None) };
         let (mut provider, provider_address) = simulator(&program, &folder)?;
         provider.start()?;
         let provider_url = format!("http://{provider_address}");
         let servers = Servers { broker: broker.as_ref().map(Broker::address), database, provider: provider_address };
         let env = self.shared_env(&folder, &servers);
+        // A proxy's address stands in the variables that a role's own URL would replace.
+        let has_rights = self.has_least_rights && self.release.is_none() && !self.without_broker && !self.with_proxies;
+        let mut rights = match &mut broker {
+            Some(broker) if has_rights => {
+                Some(Rights::prepare(&program, &folder, placement, &self.guests, &env, broker).await?)
+            }
+            _ => None,
+        };
+        if let Some(broker) = broker.as_mut().filter(|_| !self.without_broker) {
+            broker.start().await?;
+        }
+        if let Some(rights) = &mut rights {
+            let config = config_file(placement);
+            rights.provision(&program, &folder, &env, &config, servers.database.as_ref()).await?;
+        }
         let (mut hosts, proxies) = self.hosts(&program, &env, &servers, &folder).await?;
+        for host in &mut hosts {
+            let own = rights.as_ref().and_then(|rights| host.part().modules().next().map(|module| rights.of(module)));
+            for (name, value) in own.unwrap_or_default() {
+                host.process().set_variable(name, Some(value));
+            }
+        }
         for host in &mut hosts {
             host.process().start()?;
         }
@@ -209,6 +238,7 @@ impl StoreBuilder {
             database,
             proxies,
             clock,
+            rights,
             env,
             folder,
             program,
@@ -300,6 +330,13 @@ impl Servers {
         }
         Ok(ways)
     }
+}
+
+/// Whether the tests are told to run stores with least rights wherever they can.
+#[expect(clippy::disallowed_methods, reason = "how a test run is to be is said by the environment")]
+fn asks_for_least_rights(placement: Placement) -> bool {
+    let is_apart = matches!(placement, Placement::Apart | Placement::ApartPostgres | Placement::ApartReplicas(_));
+    is_apart && std::env::var_os("PANGAEA_TEST_LEAST_RIGHTS").is_some_and(|value| value == "1")
 }
 
 /// The provider outlives the store's processes, as a real one does: its ledger is the truth about money.

@@ -39,6 +39,7 @@ mod program;
 mod proxies;
 mod proxy;
 mod release;
+mod rights;
 mod store;
 mod wait;
 

@@ -126,13 +126,17 @@ impl Part {
         self.modules.iter().any(|one| one.module == module)
     }
 
+    pub(crate) fn modules(&self) -> impl Iterator<Item = &'static str> {
+        self.modules.iter().map(|one| one.module)
+    }
+
     /// The modules' names, joined by `+`.
     pub fn name(&self) -> String {
         self.names("+")
     }
 
     pub(crate) fn names(&self, separator: &str) -> String {
-        self.modules.iter().map(|one| one.module).collect::<Vec<_>>().join(separator)
+        self.modules().collect::<Vec<_>>().join(separator)
     }
 
     /// The path prefixes that this process answers.

@@ -166,6 +166,32 @@ impl Database {
         url(address, &self.name)
     }
 
+    /// The same database as another role.
+    pub(crate) fn url_of(&self, role: &str) -> String {
+        format!("postgres://{role}@{}/{}", self.server, self.name)
+    }
+
+    /// A role of the server that may sign in and nothing else; other stores on the server share it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub(crate) async fn make_role(&self, role: &str) -> Result<()> {
+        // Two stores at once: CREATE ROLE knows no IF NOT EXISTS.
+        let sql = format!(
+            "DO $$ BEGIN CREATE ROLE \"{role}\" LOGIN; \
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        );
+        execute(&self.url(), sql).await
+    }
+
+    /// Lets a role make schemas in this database.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub(crate) async fn let_create(&self, role: &str) -> Result<()> {
+        execute(&self.url(), format!("GRANT CREATE ON DATABASE {} TO \"{role}\"", self.name)).await
+    }
+
     /// Removes it.
     ///
     /// # Errors

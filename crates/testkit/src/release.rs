@@ -88,6 +88,9 @@ impl Store {
         let mut host = Host::new(part, &name, release.program(), &[], self.folder())?;
         host.process().envs(&self.env);
         host.run_by(release, placement);
+        for (name, value) in self.rights.iter().flat_map(|rights| rights.of(module)) {
+            host.process().set_variable(name, Some(value));
+        }
         host.process().start()?;
         Ok(host)
     }

@@ -16,6 +16,7 @@ use crate::postgres::{Database, Postgres};
 use crate::process::{Output, Process};
 use crate::program::{RUN_MAX, run_within};
 use crate::proxies::Proxies;
+use crate::rights::{OBSERVER, Rights};
 
 /// A month of a real shop, recorded or replayed by a debug build on a busy machine.
 const RECORDED_MAX: Duration = Duration::from_secs(600);
@@ -34,6 +35,7 @@ pub struct Store {
     pub(crate) database: Option<Database>,
     pub(crate) proxies: Proxies,
     pub(crate) clock: Option<DrivenClock>,
+    pub(crate) rights: Option<Rights>,
     /// What all processes of the store share of their environment.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) folder: Folder,
@@ -141,6 +143,15 @@ impl Store {
     pub fn env(&self, name: &str) -> Option<&str> {
         let found = self.env.iter().rev().find(|(key, _)| key.strip_prefix("PANGAEA__") == Some(name));
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// Where the broker is, for a test that looks into it; with least rights as a user who may do everything.
+    pub fn broker_url(&self) -> Option<String> {
+        let url = self.env("BUS__URL")?;
+        match self.rights.is_some() {
+            true => Some(url.replace("://", &format!("://{OBSERVER}:{OBSERVER}@"))),
+            false => Some(url.to_owned()),
+        }
     }
 
     /// The base URL of the process that hosts a module, past the edge.

@@ -18,6 +18,15 @@ pub(crate) fn release() -> Result<PathBuf> {
     Ok(target().join("release/pangaea"))
 }
 
+/// Builds the program in the `dev` profile and returns its path.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn debug() -> Result<PathBuf> {
+    run(cargo().args(["build", "--package", "pangaea"]))?;
+    Ok(target().join("debug/pangaea"))
+}
+
 /// `cargo xtask dist`
 pub(crate) fn dist() -> Result<ExitCode> {
     run(cargo().args(["build", "--profile", "dist", "--package", "pangaea"]))?;

@@ -41,6 +41,8 @@ enum Command {
     Ci,
     /// Build the binary with link-time optimisation.
     Dist,
+    /// Write what `deploy/` holds from the modules' declarations, or check all of `deploy/`.
+    Deploy(deploy::DeployArgs),
     /// Run the store as several processes over NATS, behind one address.
     Up(up::UpArgs),
     /// Simulate the whole store by seeds, and judge it after each run.
@@ -71,8 +73,6 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Check deploy/.
-    Deploy(deploy::DeployArgs),
     /// Make a module: a contract crate and a module crate that compile and are tested, to be made one's own.
     NewModule(new_module::NewModuleArgs),
 }
@@ -103,12 +103,12 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Ci => ci::run(),
         Command::Dist => binary::dist(),
+        Command::Deploy(args) => deploy::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Sim { args } => binary::sim(&args),
         Command::Bench { args } => binary::bench(&args),
         Command::Drill { args } => drill::run("drill", &args),
         Command::Equivalence { args } => drill::run("equivalence", &args),
-        Command::Deploy(args) => deploy::run(&args),
         Command::NewModule(args) => new_module::run(args),
     }
 }

@@ -117,8 +117,8 @@ impl Loss {
 }
 
 async fn streams(shop: &Shop) -> Result<async_nats::jetstream::Context> {
-    let url = shop.store.env("BUS__URL").context("no broker")?;
-    Ok(async_nats::jetstream::new(async_nats::connect(url).await?))
+    let url = shop.store.broker_url().context("no broker")?;
+    Ok(async_nats::jetstream::new(pangaea_auditor::connect(&url).await?))
 }
 
 fn stream_name(shop: &Shop, module: &str) -> Result<String> {

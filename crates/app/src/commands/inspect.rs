@@ -31,7 +31,7 @@ pub(super) struct ShowArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  pangaea topology --format dot | dot -Tsvg > topology.svg\n  pangaea topology --format json"
+    after_help = "Examples:\n  pangaea topology --format dot | dot -Tsvg > topology.svg\n  pangaea topology --format json\n  pangaea topology --format nats > authorization.conf"
 )]
 pub(super) struct TopologyArgs {
     #[arg(long, value_enum, default_value_t = Format::Mermaid)]
@@ -43,6 +43,10 @@ enum Format {
     Mermaid,
     Dot,
     Json,
+    /// A NATS server's accounts, with a user for each module
+    Nats,
+    /// The same rights, the streams and the consumers, as JSON
+    NatsJson,
 }
 
 #[derive(Args)]
@@ -98,6 +102,10 @@ pub(super) fn topology(args: &TopologyArgs, catalogue: &Catalogue) -> Result<Exi
         Format::Mermaid => topology.to_mermaid(),
         Format::Dot => topology.to_dot(),
         Format::Json => topology.to_json(),
+        Format::Nats => topology.to_nats_authorization(&config.bus.namespace),
+        Format::NatsJson => {
+            format!("{:#}\n", topology.to_nats_json(&config.bus.namespace, config.bus.stream_replicas))
+        }
     };
     write!(std::io::stdout().lock(), "{text}")?;
     Ok(ExitCode::SUCCESS)

@@ -5,12 +5,15 @@ mod edge;
 mod inspect;
 pub(crate) mod load;
 mod operations;
+mod provision;
 mod rebuild;
 mod record;
 pub(crate) mod replay;
 mod run;
+mod secrets;
 mod shadow;
 mod simulate;
+mod status_line;
 mod ticker;
 mod trace;
 mod user;
@@ -52,6 +55,10 @@ enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(inspect::ConfigCommand),
+    /// Make schemas, tables and streams, with a role of its own
+    Provision(provision::ProvisionArgs),
+    /// Make new secrets for a placement with least rights
+    Secrets(secrets::SecretsArgs),
     /// Draw who speaks to whom
     Topology(inspect::TopologyArgs),
     /// Print the OpenAPI 3.1 document
@@ -108,6 +115,14 @@ pub(crate) struct ConfigArgs {
     set: Vec<(String, String)>,
 }
 
+/// How a command ends that compares and has found a difference.
+const DIFFERS_EXIT: u8 = 4;
+
+/// Whether standard output shows colours. `NO_COLOR` is respected.
+fn has_colours() -> bool {
+    console::Term::stdout().is_term() && console::colors_enabled()
+}
+
 fn parse_set(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. http.listen=127.0.0.1:8081")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -130,6 +145,8 @@ pub(crate) async fn dispatch(cli: Cli, catalogue: &Catalogue) -> Result<ExitCode
         Command::Config(command) => inspect::config(&command),
         Command::Topology(args) => inspect::topology(&args, catalogue),
         Command::Openapi(args) => inspect::openapi(&args, catalogue),
+        Command::Provision(args) => provision::run(args, catalogue).await,
+        Command::Secrets(args) => secrets::run(&args, catalogue),
         Command::Import(Import::OnlineRetail(args)) => retail::import::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::PlaceInvoices(args) => retail::place::run(args).await,
         Command::Verify(args) => verify::run(args, catalogue).await,

@@ -17,13 +17,11 @@ use pangaea_runtime::config::Config;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use self::show::Meter;
-use super::ConfigArgs;
 use super::operations::{Operations, address};
+use super::status_line::StatusLine;
+use super::{ConfigArgs, DIFFERS_EXIT};
 use crate::catalogue::Catalogue;
 
-/// How a dry run ends that finds something to do.
-const DIFFERS: u8 = 4;
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
@@ -82,23 +80,27 @@ pub(super) async fn run(args: RebuildArgs, catalogue: &Catalogue) -> Result<Exit
         write!(out, "{}", show::text(&report))?;
     }
     let is_found = report.dry_run && !report.is_clean();
-    Ok(if is_found { ExitCode::from(DIFFERS) } else { ExitCode::SUCCESS })
+    Ok(if is_found { ExitCode::from(DIFFERS_EXIT) } else { ExitCode::SUCCESS })
 }
 
 /// Has the leader do it, and shows its progress.
 async fn ask(operations: &Operations, args: &RebuildArgs) -> Result<RebuildReport> {
     let RebuildOptions { projection, dry_run, force } = args.options();
     let wanted = json!({ "module": args.module, "projection": projection, "dry_run": dry_run, "force": force });
-    let (mut meter, mut end) = (Meter::new(), None);
+    let (mut status, mut end) = (StatusLine::new(), None);
     let asked = operations.post_for_lines("/rebuild", &wanted, |mut line: Value| {
         match line.get_mut("progress").map(Value::take) {
-            Some(facts) => serde_json::from_value(facts).map(|facts| meter.show(&facts)).unwrap_or_default(),
+            Some(facts) => {
+                if let Ok(facts) = serde_json::from_value(facts) {
+                    status.show(|| show::progress(&facts));
+                }
+            }
             None => end = Some(line),
         }
         Ok(())
     });
     asked.await?;
-    drop(meter);
+    drop(status);
     let end = end.context(
         "the answer broke off; nothing has changed unless the tables were being swapped: see with --dry-run, or rebuild again",
     )?;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -71,9 +70,8 @@ pub(super) fn parse_place(text: &str) -> Result<Place, String> {
 /// When a database cannot be read, or the file not be written; then there is no file.
 pub(super) async fn run(args: RecordArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let definitions = definitions(&config, catalogue)?;
-    let names: Vec<&'static str> = wanted(&config, &definitions)?.iter().map(|one| one.name()).collect();
-    ensure!(!names.is_empty(), "no module is to be recorded (--modules, runtime.modules)");
+    let definitions = wanted(&config, &definitions(&config, catalogue)?)?;
+    ensure!(!definitions.is_empty(), "no module is to be recorded (--modules, runtime.modules)");
     let options = RecordOptions {
         from: args.from.map(|place| match place {
             Place::Position(position) => From::Position(position),
@@ -89,9 +87,8 @@ pub(super) async fn run(args: RecordArgs, catalogue: &Catalogue) -> Result<ExitC
     let progress = Progress::default();
     let ticker = Ticker::start("recording", None, progress.clone());
     let mut ends = Vec::new();
-    for definition in definitions.into_iter().filter(|one| names.contains(&one.name())) {
+    for definition in definitions {
         let database = open(definition.name(), &config).await?;
-        let definition = Arc::new(definition);
         let end = record(&database, &definition, &options, &mut writer, &progress).await?;
         database.close().await;
         ends.push((definition.name(), end));

@@ -24,10 +24,8 @@ use pangaea_runtime::config::{Config, Overrides, Sources};
 use self::ways::{Target, WaysArgs, WaysCommand, parse_target};
 use super::ticker::Ticker;
 use super::verify::stores::definitions;
+use super::{DIFFERS_EXIT, has_colours};
 use crate::catalogue::Catalogue;
-
-/// How a replay that differs ends.
-const DIFFERS: u8 = 4;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -111,7 +109,7 @@ pub(super) async fn run(args: ReplayArgs, catalogue: &Catalogue) -> Result<ExitC
     let report = Report::new(&recording, modules);
     print(&args, &report)?;
     let is_as_expected = args.expected.judge(&report, &args.ignore, args.force)?;
-    Ok(if is_as_expected { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    Ok(if is_as_expected { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS_EXIT) })
 }
 
 /// Every module in a task of its own.
@@ -140,10 +138,6 @@ fn print(args: &ReplayArgs, report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn has_colours() -> bool {
-    console::Term::stdout().is_term() && console::colors_enabled()
-}
-
 fn inputs(pairs: &[Pair]) -> u64 {
     pairs.iter().map(|(module, _)| module.end.inputs).sum()
 }
@@ -151,7 +145,7 @@ fn inputs(pairs: &[Pair]) -> u64 {
 /// The recorded modules to replay, each with what this program makes of it.
 fn pairs(recording: &Recording, wanted: &[String], catalogue: &Catalogue) -> Result<Vec<Pair>> {
     let config = Config::load(&Sources::of_process(None, Overrides::default()))?.config;
-    let definitions: Vec<_> = definitions(&config, catalogue)?.into_iter().map(Arc::new).collect();
+    let definitions = definitions(&config, catalogue)?;
     if let Some(unknown) = wanted.iter().find(|name| recording.module(name).is_none()) {
         let known: Vec<_> = recording.modules().iter().map(ModuleRecording::name).collect();
         bail!("--modules names {unknown:?}; the recording holds {}", known.join(", "));

@@ -11,20 +11,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use pangaea_journal::Database;
 use pangaea_kernel::Definition;
 use pangaea_replay::{Compared, Ignore, Shadow, ShadowOptions, Step};
-use pangaea_runtime::config::Config;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::metrics::Figures;
 use self::summary::Summary;
 use self::teller::Teller;
-use super::verify::stores::{definitions, open};
-use super::{ConfigArgs, parse_set};
+use super::verify::stores::{definition_of, open};
+use super::{ConfigArgs, DIFFERS_EXIT, parse_set};
 use crate::catalogue::Catalogue;
 
 /// Between two looks at a leader that has nothing new.
@@ -32,8 +31,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Between two tries to read a database that is away: at first, and at most.
 const AWAY_FIRST: Duration = Duration::from_millis(250);
 const AWAY_MAX: Duration = Duration::from_secs(5);
-/// How a shadow that differs ends.
-const DIFFERS: u8 = 4;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -98,7 +95,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 /// error.
 pub(super) async fn run(args: ShadowArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = ConfigArgs { config: args.config.clone(), modules: None, set: args.set.clone() }.load()?.config;
-    let definition = Arc::new(definition(&args.module, &config, catalogue)?);
+    let definition = definition_of(&args.module, &config, catalogue)?;
     let ignore = Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
     let redaction_key = if args.unredacted { None } else { Some(super::record::random_key()?) };
     let options = ShadowOptions { from_start: args.from_start, ignore, redaction_key };
@@ -117,14 +114,7 @@ pub(super) async fn run(args: ShadowArgs, catalogue: &Catalogue) -> Result<ExitC
     let summary = following.end(&args).await?;
     stop.cancel();
     database.close().await;
-    Ok(if summary.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
-}
-
-fn definition(module: &str, config: &Config, catalogue: &Catalogue) -> Result<Definition> {
-    let definitions = definitions(config, catalogue)?;
-    let known: Vec<_> = definitions.iter().map(Definition::name).collect();
-    let unknown = format!("there is no module {module:?}; this program has {}", known.join(", "));
-    definitions.into_iter().find(|definition| definition.name() == module).context(unknown)
+    Ok(if summary.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS_EXIT) })
 }
 
 /// A shadow, and all that is told of it.

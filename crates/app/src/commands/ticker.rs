@@ -1,19 +1,17 @@
-//! How far long work has come, on standard error, when it takes long enough to be asked about.
+//! How far work has come that others do, on standard error, when it takes long enough to be asked about.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-const ON_TERMINAL: Duration = Duration::from_millis(500);
-const ELSEWHERE: Duration = Duration::from_secs(5);
+use super::status_line::StatusLine;
 
 /// Tells of a counter that others move, until it is dropped.
 pub(super) struct Ticker {
     task: JoinHandle<()>,
-    is_terminal: bool,
+    line: Arc<Mutex<StatusLine>>,
 }
 
 // === impl Ticker ===
@@ -21,27 +19,28 @@ pub(super) struct Ticker {
 impl Ticker {
     /// `total` is `None` where nobody knows it.
     pub(super) fn start(what: &'static str, total: Option<u64>, counter: Arc<AtomicU64>) -> Self {
-        let is_terminal = std::io::stderr().is_terminal();
+        let line = StatusLine::new();
+        let every = line.every();
+        let line = Arc::new(Mutex::new(line));
+        let shown = line.clone();
         let task = tokio::spawn(async move {
             let begun = Instant::now();
             loop {
-                tokio::time::sleep(if is_terminal { ON_TERMINAL } else { ELSEWHERE }).await;
+                tokio::time::sleep(every).await;
                 let done = counter.load(Ordering::Relaxed);
-                let of =
-                    total.map(|total| format!(" of {total} ({} %)", done * 100 / total.max(1))).unwrap_or_default();
-                let rate = done as f64 / begun.elapsed().as_secs_f64();
-                let line = format!("{what}: {done} inputs{of}, {rate:.0}/s");
-                if is_terminal { eprint!("\r\x1b[K{line}") } else { eprintln!("{line}") }
+                shown.lock().unwrap_or_else(PoisonError::into_inner).show(|| {
+                    let of = total.map(|total| format!(" of {total} ({} %)", done * 100 / total.max(1)));
+                    let rate = done as f64 / begun.elapsed().as_secs_f64();
+                    format!("{what}: {done} inputs{}, {rate:.0}/s", of.unwrap_or_default())
+                });
             }
         });
-        Self { task, is_terminal }
+        Self { task, line }
     }
 
     /// Makes room for a line of somebody else's.
     pub(super) fn clear(&self) {
-        if self.is_terminal {
-            eprint!("\r\x1b[K");
-        }
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 

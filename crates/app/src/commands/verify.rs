@@ -64,7 +64,7 @@ pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitC
     let checks = async {
         let mut checks = persisting(&stores, settle).await?;
         if !args.no_replay {
-            checks.extend(replays::look(&stores, stores::definitions(&config, catalogue)?).await?);
+            checks.extend(replays::look(&stores).await?);
         }
         anyhow::Ok(checks)
     };

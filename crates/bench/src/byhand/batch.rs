@@ -113,7 +113,7 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(false)
             .pragma("temp_store", "memory")
-            .pragma("cache_size", "-16000")
+            .pragma("cache_size", "-8000")
             .disable_statement_logging();
         let mut connection = options.connect().await.with_context(|| module.to_owned())?;
         let head = format!("INSERT INTO head VALUES (1, 1, '{LOG_ID}', 0, 0, 0, 0, '{VERSION}')");

@@ -16,6 +16,10 @@ pub struct NatsConfig {
     pub connect_timeout: Duration,
     /// How long the broker may take to answer a JetStream request or to acknowledge an append.
     pub operation_timeout: Duration,
+    /// What the subjects of this process's answers begin with, so that the server can keep others from listening.
+    pub inbox_prefix: Option<String>,
+    /// Whether the owner of a log makes its stream where that is missing; otherwise it waits for [`provision`](super::provision).
+    pub provides_streams: bool,
     /// Copies of each stream in a cluster: 1 to 5.
     pub replicas: usize,
     /// The largest size of one stream; none is no bound. A full stream refuses appends and discards nothing.
@@ -34,7 +38,7 @@ pub enum NatsCredentials {
     Token(String),
     /// The seed of an nkey (`SU…`).
     Nkey(String),
-    /// A `.creds` file with a JWT and its seed.
+    /// A `.creds` file with a JWT and its seed, or a file with the seed of an nkey alone.
     File(PathBuf),
 }
 
@@ -48,6 +52,8 @@ impl NatsConfig {
             namespace: namespace.into(),
             credentials: NatsCredentials::None,
             ca_file: None,
+            inbox_prefix: None,
+            provides_streams: true,
             connect_timeout: Duration::from_secs(2),
             operation_timeout: Duration::from_secs(5),
             replicas: 1,

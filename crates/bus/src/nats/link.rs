@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ impl Link {
             BusError::InvalidConfig(format!("{:?} is not an address such as nats://host:4222: {error}", config.url))
         })?;
         let turns = watch::Sender::new(0);
-        let options = options(&config, turns.clone()).await?;
+        let options = options(&config, &addresses, turns.clone()).await?;
         // With retries on the first connection this returns at once, whether the broker is there or not.
         let client = options.connect(addresses).await.map_err(|error| BusError::InvalidConfig(error.to_string()))?;
         let jetstream =
@@ -218,7 +219,11 @@ fn service_error(reply: &async_nats::Message) -> Option<(usize, String)> {
     Some((status, message))
 }
 
-async fn options(config: &NatsConfig, turns: watch::Sender<u64>) -> Result<ConnectOptions, BusError> {
+async fn options(
+    config: &NatsConfig,
+    addresses: &[ServerAddr],
+    turns: watch::Sender<u64>,
+) -> Result<ConnectOptions, BusError> {
     let url = config.url.clone();
     let mut options = ConnectOptions::new()
         .name(format!("pangaea {}", config.namespace))
@@ -235,19 +240,34 @@ async fn options(config: &NatsConfig, turns: watch::Sender<u64>) -> Result<Conne
             report(&url, &event);
             std::future::ready(())
         });
+    if let Some(prefix) = &config.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix.clone());
+    }
     if let Some(file) = &config.ca_file {
         options = options.add_root_certificates(file.clone());
     }
     Ok(match &config.credentials {
-        NatsCredentials::None => options,
+        // The client itself leaves out who a URL says it is.
+        NatsCredentials::None => match addresses.iter().find_map(|one| one.username().zip(one.password())) {
+            Some((user, password)) => options.user_and_password(user.to_owned(), password.to_owned()),
+            None => options,
+        },
         NatsCredentials::UserPassword { user, password } => options.user_and_password(user.clone(), password.clone()),
         NatsCredentials::Token(token) => options.token(token.clone()),
         NatsCredentials::Nkey(seed) => options.nkey(seed.clone()),
-        NatsCredentials::File(path) => options
-            .credentials_file(path)
-            .await
-            .map_err(|error| BusError::InvalidConfig(format!("the credentials file {}: {error}", path.display())))?,
+        NatsCredentials::File(path) => from_file(options, path).await?,
     })
+}
+
+async fn from_file(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, BusError> {
+    let refused =
+        |error: std::io::Error| BusError::InvalidConfig(format!("the credentials file {}: {error}", path.display()));
+    let text = tokio::fs::read_to_string(path).await.map_err(refused)?;
+    // A .creds file is a few texts between marks, a seed is one word.
+    match text.split_whitespace().collect::<Vec<_>>()[..] {
+        [seed] if seed.starts_with('S') => Ok(options.nkey(seed.to_owned())),
+        _ => options.credentials(&text).map_err(refused),
+    }
 }
 
 /// 25 ms, doubled with each attempt, up to a quarter of a second: after an outage nobody waits for the client.

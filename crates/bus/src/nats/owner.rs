@@ -56,7 +56,10 @@ async fn provide(link: Arc<Link>, source: String) {
     let mut told = None;
     loop {
         let turn = link.turn();
-        let failure = link.in_one_turn(stream::provide(&link, &source)).await.err();
+        let failure = match link.config.provides_streams {
+            true => link.in_one_turn(stream::provide(&link, &source)).await.err(),
+            false => link.in_one_turn(stream::find(&link, &source)).await.err(),
+        };
         let pause = if failure.is_none() { PROVIDE_EVERY } else { PROVIDE_AGAIN };
         if let Some(error) = failure.as_ref().filter(|error| Some(*error) != told.as_ref()) {
             // Said once: what an operator has to mend is looked at until it is mended.

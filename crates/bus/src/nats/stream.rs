@@ -6,6 +6,7 @@ use async_nats::jetstream::stream::{
 };
 use async_nats::jetstream::{ErrorCode, message::StreamMessage};
 
+use super::config::NatsConfig;
 use super::link::{Link, broker};
 use super::wire;
 use crate::BusError;
@@ -31,21 +32,21 @@ pub(super) async fn find(link: &Link, source: &str) -> Result<Stream<Info>, BusE
     }
 }
 
-/// Makes the stream of `source` where it is missing. Only the source's owner may: a stream that anybody makes could be
-/// made by a reader with the configuration of an older release.
+/// Makes the stream of `source` where it is missing, and says whether it was. Only the source's owner may, or a job for all
+/// of them: a stream that anybody makes could be made by a reader with the configuration of an older release.
 ///
 /// # Errors
 /// [`BusError::Configuration`] when there is another; what the broker says.
-pub(super) async fn provide(link: &Link, source: &str) -> Result<(), BusError> {
+pub(super) async fn provide(link: &Link, source: &str) -> Result<bool, BusError> {
     match find(link, source).await {
-        Ok(_) => return Ok(()),
+        Ok(_) => return Ok(false),
         Err(BusError::StreamMissing { stream }) => tracing::info!(stream, "the stream is missing; making it"),
         Err(error) => return Err(error),
     }
     let wanted = wanted(link, source);
     let made = link.jetstream.create_stream(wanted.clone()).await.map_err(|error| broker("create stream", error))?;
     metrics::counter!("pangaea_bus_streams_made_total", "stream" => wanted.name.clone()).increment(1);
-    checked(&wanted, made).map(drop)
+    checked(&wanted, made).map(|_| true)
 }
 
 fn checked(wanted: &Config, stream: Stream<Info>) -> Result<Stream<Info>, BusError> {
@@ -92,7 +93,12 @@ pub(super) async fn position_at(stream: &Stream<Info>, sequence: u64) -> Result<
 }
 
 fn wanted(link: &Link, source: &str) -> Config {
-    let namespace = &link.config.namespace;
+    let NatsConfig { namespace, replicas, max_bytes, .. } = &link.config;
+    config(namespace, source, *replicas, *max_bytes)
+}
+
+/// What the stream of a source is. Every field whose default is dangerous is set.
+pub(super) fn config(namespace: &str, source: &str, replicas: usize, max_bytes: Option<u64>) -> Config {
     Config {
         name: name(namespace, source),
         description: Some(format!("The log of {source}: its events and commands in outbox order")),
@@ -102,8 +108,8 @@ fn wanted(link: &Link, source: &str) -> Config {
         retention: RetentionPolicy::Limits,
         // Discarding the oldest would delete what nobody has read; a full stream refuses, and the relay waits.
         discard: DiscardPolicy::New,
-        num_replicas: link.config.replicas,
-        max_bytes: link.config.max_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        num_replicas: replicas,
+        max_bytes: max_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         max_messages: -1,
         max_messages_per_subject: -1,
         max_message_size: -1,

@@ -11,6 +11,7 @@ mod memory;
 mod migrations;
 mod model;
 mod opening;
+mod provision;
 mod shadows;
 mod snapshot;
 mod support;

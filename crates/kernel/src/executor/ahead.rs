@@ -4,7 +4,8 @@ use std::panic::AssertUnwindSafe;
 
 use pangaea_journal::JournalError;
 
-use super::batch::{Abort, Batch, panic_text};
+use super::abort::Abort;
+use super::batch::{Batch, panic_text};
 use super::{Executor, Work, inputs_of};
 use crate::{Answer, Input, InputKind, Keys};
 

@@ -8,57 +8,14 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_faults::{Failpoint, Plant, reach, unguarded};
-use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError};
+use pangaea_journal::{CursorRow, DeadLetterState, EffectRow, InboxRow, JournalError, Mark};
 use tracing::Instrument;
 
+use super::abort::Abort;
 use super::{Cursors, Done, Executor, cursor_row, timer_input};
-use crate::outputs::{Asked, Outputs, TimerChange};
+use crate::outputs::{Asked, TimerChange};
 use crate::settings::SettingsRow;
 use crate::{Answer, Failure, HandlingEnd, Input, InputKind, Problem, ProblemKind};
-
-/// Why a batch did not commit.
-pub(super) enum Abort {
-    /// The transaction did not even begin: nothing of the batch is to blame.
-    Unready(JournalError),
-    Journal(JournalError),
-    /// An input failed by itself.
-    Poison(String),
-}
-
-// === impl Abort ===
-
-impl Abort {
-    /// Whether one input is to blame: then each runs alone, so that the others go on.
-    pub(super) fn is_an_inputs_own(&self) -> bool {
-        match self {
-            Self::Unready(_) => false,
-            Self::Poison(_) => true,
-            Self::Journal(error) => {
-                matches!(
-                    error,
-                    JournalError::Constraint(_)
-                        | JournalError::Decode(_)
-                        | JournalError::Statement(_)
-                        | JournalError::Torn(_)
-                )
-            }
-        }
-    }
-
-    pub(super) fn into_reason(self) -> String {
-        match self {
-            Self::Poison(reason) => reason,
-            Self::Unready(error) | Self::Journal(error) => error.to_string(),
-        }
-    }
-
-    pub(super) fn into_error(self) -> JournalError {
-        match self {
-            Self::Unready(error) | Self::Journal(error) => error,
-            Self::Poison(reason) => JournalError::Decode(reason),
-        }
-    }
-}
 
 /// What is gathered while a batch runs, and dropped when it does not commit.
 #[derive(Default)]
@@ -76,6 +33,13 @@ pub(super) struct Batch {
     pub(super) next_timer: Option<Timestamp>,
     pub(super) timers_fired: u32,
     pub(super) refusals_after_write: u32,
+}
+
+/// A command that its handler refused.
+pub(super) struct Refused {
+    pub(super) answer: Answer,
+    /// Before it refused; nothing of it is left.
+    pub(super) had_written: bool,
 }
 
 // === impl Executor: the parts of a batch ===
@@ -193,24 +157,30 @@ impl Executor {
             }
             Err(failure) => failure,
         };
-        let used_sql = self.cx.outputs.used_sql;
-        self.cx.outputs = Outputs::default();
+        let Refused { answer, had_written } = self.refused(input, failure, mark)?;
+        batch.refusals_after_write += u32::from(had_written);
+        self.record(batch, input, now, Some(answer.clone()), String::new());
+        Ok(Done::Answered(answer))
+    }
+
+    /// What a handler's failure comes to: a refused command is answered, and what its handler wrote is taken back. Nothing
+    /// else can be gone on with.
+    pub(super) fn refused(&mut self, input: &Input, failure: Failure, mark: Mark) -> Result<Refused, Abort> {
+        let used_sql = std::mem::take(&mut self.cx.outputs).used_sql;
+        let had_written = self.cx.writer.changed_since(mark);
         match failure {
             Failure::Transient(error) | Failure::Superseded(error) => Err(Abort::Journal(error)),
-            Failure::Refusal(problem) if input.is_command() && !(used_sql && self.cx.writer.changed_since(mark)) => {
-                if self.cx.writer.changed_since(mark) {
-                    batch.refusals_after_write += 1;
+            Failure::Poison(reason) => Err(Abort::Poison(reason)),
+            Failure::Refusal(problem) if input.is_command() && !(used_sql && had_written) => {
+                if had_written {
                     self.cx.writer.rollback_to(mark);
                 }
-                let answer = Answer::from(*problem);
-                self.record(batch, input, now, Some(answer.clone()), String::new());
-                Ok(Done::Answered(answer))
+                Ok(Refused { answer: Answer::from(*problem), had_written })
             }
             Failure::Refusal(problem) => {
                 let reason = format!("refused, but there is nobody to answer, or SQL had been written: {problem}");
                 Err(Abort::Poison(reason))
             }
-            Failure::Poison(reason) => Err(Abort::Poison(reason)),
         }
     }
 
@@ -375,16 +345,4 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message")
-}
-
-impl From<pangaea_faults::Injected> for Abort {
-    fn from(injected: pangaea_faults::Injected) -> Self {
-        Self::Journal(injected.into())
-    }
-}
-
-impl From<JournalError> for Abort {
-    fn from(error: JournalError) -> Self {
-        Self::Journal(error)
-    }
 }

@@ -3,7 +3,8 @@
 use pangaea_contracts::Timestamp;
 use pangaea_journal::{DeadLetterRow, DeadLetterState, JournalError};
 
-use super::batch::{Abort, Batch};
+use super::abort::Abort;
+use super::batch::Batch;
 use super::{BatchResult, Done, Executor, ExecutorError};
 use crate::{Answer, Input, InputKind, Problem, ProblemKind};
 

@@ -1,3 +1,4 @@
+mod abort;
 mod ahead;
 mod batch;
 mod burial;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{CursorRow, Database, EffectRow, JournalError, TimerRow, Writer};
 
-use self::batch::{Abort, Batch};
+use self::abort::Abort;
+use self::batch::Batch;
 pub use self::rebuild::{RebuildDone, RebuildStep};
 pub use self::redrive::LetterOutcome;
 pub use self::replayer::{AdmittedInput, Replayer, Said};

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use pangaea_journal::{JournalError, Record, ShadowRows, TableChange, TableShape};
 
-use super::batch::Abort;
+use super::abort::Abort;
 use super::{BatchResult, Done, Executor, ExecutorError};
-use crate::SettingsRow;
-use crate::rebuild::{InputDifference, LastInputs, RebuildError, Source};
+use crate::rebuild::{InputDifference, LastInputs, RebuildError};
+use crate::{SettingsRow, Source};
 
-/// Inputs that the writer runs in its last step, at most: other work waits for it.
-const LAST_INPUTS_MAX: u64 = 256;
+/// Inputs that the writer runs in its last step, at most: other work waits for it, for some tenths of a second. With fewer, a
+/// store under full load outruns a rebuild for ever.
+const LAST_INPUTS_MAX: u64 = 2_048;
 const INPUTS_PER_LOOK: usize = 32;
 
 /// One step of a rebuild.

@@ -5,7 +5,8 @@ use pangaea_faults::{Plant, planted};
 use pangaea_journal::{DeadLetterRow, DeadLetterState, JournalError};
 use serde::{Deserialize, Serialize};
 
-use super::batch::{Abort, Batch};
+use super::abort::Abort;
+use super::batch::Batch;
 use super::burial::fingerprint;
 use super::{BatchResult, Done, Executor, ExecutorError, Work};
 use crate::{Input, InputKind};

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{Database, JournalError, RowChange, Writer};
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::Executor;
-use super::batch::Abort;
+use super::abort::Abort;
 use crate::outputs::Asked;
-use crate::{Answer, Definition, Failure, Input};
+use crate::{Answer, Definition, Input};
 
 /// Runs a module's recorded inputs through its handlers again, each at the time at which it was admitted, on a database of
 /// its own. Nothing leaves it: what a handler says is given back, timers fire only as the inputs that they became, and
@@ -65,11 +67,16 @@ impl Replayer {
         &mut self.executor.cx.writer
     }
 
-    /// Runs inputs in one transaction, or one by one where that fails, and says what each said.
+    /// Runs inputs in one transaction, or one by one where that fails, and says what each said. What handlers log is not
+    /// logged again: they did so when it happened.
     ///
     /// # Errors
     /// When the database fails. An input that fails by itself is no error: see [`Said::failure`].
     pub async fn run(&mut self, inputs: &[AdmittedInput]) -> Result<Vec<Said>, JournalError> {
+        self.run_unheard(inputs).with_subscriber(NoSubscriber::default()).await
+    }
+
+    async fn run_unheard(&mut self, inputs: &[AdmittedInput]) -> Result<Vec<Said>, JournalError> {
         match self.executor.replay(inputs, self.shows_changes).await {
             Ok(said) => return Ok(said),
             Err(abort) if abort.is_an_inputs_own() => self.executor.cx.writer.rollback().await?,
@@ -119,38 +126,17 @@ impl Executor {
         let mark = self.cx.writer.mark();
         self.cx.begin(&one.input, one.admitted_at);
         let handled = self.handle(&one.input).await;
-        let used_sql = self.cx.outputs.used_sql;
-        let outputs = std::mem::take(&mut self.cx.outputs);
-        let answer = match handled {
-            Ok(answer) => answer,
+        match handled {
+            Ok(answer) => {
+                let changes = if shows_changes { self.cx.writer.changes_since(mark) } else { Vec::new() };
+                let outputs = std::mem::take(&mut self.cx.outputs);
+                let asked = outputs.asked();
+                Ok(Said { messages: outputs.messages, asked, answer, failure: None, changes })
+            }
             Err(failure) => {
-                let can_undo = !(used_sql && self.cx.writer.changed_since(mark));
-                return self.refused(one, failure, can_undo, mark);
+                let answer = self.refused(&one.input, failure, mark)?.answer;
+                Ok(Said { answer: Some(answer), ..Said::default() })
             }
-        };
-        let changes = if shows_changes { self.cx.writer.changes_since(mark) } else { Vec::new() };
-        let asked = outputs.asked();
-        Ok(Said { messages: outputs.messages, asked, answer, failure: None, changes })
-    }
-
-    /// As [`run_handler`](Executor::run_handler) has it: a refusal is an answer, and takes back what was written.
-    fn refused(
-        &mut self,
-        one: &AdmittedInput,
-        failure: Failure,
-        can_undo: bool,
-        mark: pangaea_journal::Mark,
-    ) -> Result<Said, Abort> {
-        match failure {
-            Failure::Refusal(problem) if one.input.is_command() && can_undo => {
-                if self.cx.writer.changed_since(mark) {
-                    self.cx.writer.rollback_to(mark);
-                }
-                Ok(Said { answer: Some(Answer::from(*problem)), ..Said::default() })
-            }
-            Failure::Transient(error) | Failure::Superseded(error) => Err(Abort::Journal(error)),
-            Failure::Refusal(problem) => Err(Abort::Poison(format!("refused, with nobody to answer: {problem}"))),
-            Failure::Poison(reason) => Err(Abort::Poison(reason)),
         }
     }
 }

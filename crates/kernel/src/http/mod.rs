@@ -14,4 +14,4 @@ pub use conditional::{etag, not_modified, require_match};
 pub use edge::{CommandFuture, Commands, Edge, EdgeParts, WaitPermit};
 pub use intent::Intent;
 pub use paging::{PAGE_LIMIT_MAX, Page, PageParams, decode_cursor, encode_cursor, percent_encoded};
-pub use request::HttpRequest;
+pub use request::{HttpRequest, picked};

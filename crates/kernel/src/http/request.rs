@@ -1,5 +1,5 @@
 use axum::http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A request of a module's own routes, as whoever sends a recorded command again has to make it. What every request has,
 /// such as a token and an `Idempotency-Key`, is the sender's.
@@ -11,6 +11,17 @@ pub struct HttpRequest {
     /// The version that the change is of; `Some(None)` for whichever there is, `None` where the route asks for none.
     pub if_match: Option<Option<i64>>,
     pub body: Option<Value>,
+}
+
+/// These fields of a command, as far as they are there: routes refuse others.
+pub fn picked(from: &Value, names: &[&str]) -> Value {
+    let mut body = json!({});
+    for name in names {
+        if let Some(value) = from.get(name).filter(|value| !value.is_null()) {
+            body[name] = value.clone();
+        }
+    }
+    body
 }
 
 // === impl HttpRequest ===

@@ -5,7 +5,7 @@
 //! last step of the writer's runs the inputs that came meanwhile and swaps, in one transaction.
 
 mod compare;
-mod history;
+mod difference;
 mod progress;
 mod scratch;
 
@@ -16,12 +16,11 @@ use pangaea_journal::{Database, JournalError, ShadowRows, Snapshot, TableChange,
 use serde::{Deserialize, Serialize};
 
 use self::compare::compare_table;
-pub use self::history::InputDifference;
-pub(crate) use self::history::Source;
+pub use self::difference::InputDifference;
 pub use self::progress::{RebuildFacts, RebuildPhase, RebuildProgress};
 pub use self::scratch::LastInputs;
 use self::scratch::Scratch;
-use crate::{Definition, Done, RebuildDone, RebuildStep, Work};
+use crate::{Definition, Done, HistoryError, RebuildDone, RebuildStep, Source, Work};
 
 /// Inputs run in one transaction of the scratch.
 const INPUTS_PER_STEP: usize = 256;
@@ -85,6 +84,15 @@ pub enum RebuildError {
     Database(JournalError),
     #[error("the scratch database, in the system's temporary folder: {0}")]
     Scratch(JournalError),
+}
+
+impl From<HistoryError> for RebuildError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Database(error) => Self::Database(error),
+            HistoryError::Torn(reason) => Self::History(reason),
+        }
+    }
 }
 
 /// The way to a module's writer.

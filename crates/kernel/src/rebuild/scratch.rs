@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use pangaea_journal::{Database, DatabaseOptions, ShadowRows, Snapshot, TableChange, TableShape, Writer};
 use tokio::sync::{Mutex, MutexGuard};
-use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
 
 use super::RebuildError;
-use super::history::{History, InputDifference, Source};
-use crate::{Definition, Replayer};
+use super::difference::InputDifference;
+use crate::{Definition, History, Replayer, Source};
 
 /// In a temporary folder, without any fsync.
 const PLACE: &str = "sqlite::memory:";
@@ -75,17 +73,16 @@ impl Scratch {
 
     /// Of the last input that was run.
     pub(crate) fn position(&self) -> u64 {
-        self.history.position
+        self.history.position()
     }
 
     /// Runs the next inputs in one transaction, as many as there are and at most `limit`.
     pub(crate) async fn run(&mut self, source: &mut Source<'_>, limit: usize) -> Result<(), RebuildError> {
         let page = self.history.page(source, limit).await?;
         let inputs: Vec<_> = page.iter().map(|recorded| recorded.input.clone()).collect();
-        // What handlers log they have logged already, when it happened.
-        let said = self.replayer.run(&inputs).with_subscriber(NoSubscriber::default()).await;
-        for (recorded, said) in page.iter().zip(&said.map_err(RebuildError::Scratch)?) {
-            if let Some(difference) = recorded.difference(said) {
+        let said = self.replayer.run(&inputs).await.map_err(RebuildError::Scratch)?;
+        for (recorded, said) in page.iter().zip(&said) {
+            if let Some(difference) = InputDifference::between(recorded, said) {
                 self.differing += 1;
                 self.first_difference.get_or_insert(difference);
             }
@@ -96,7 +93,7 @@ impl Scratch {
     /// # Errors
     /// When all inputs have been run, and there is a message that none of them has said.
     pub(crate) async fn ends(&mut self, source: &mut Source<'_>) -> Result<(), RebuildError> {
-        self.history.ends(source).await
+        Ok(self.history.ends(source).await?)
     }
 
     /// Why it goes no further, where inputs differ and must not.

@@ -2,8 +2,8 @@
 
 use pangaea_contracts::Message;
 use pangaea_contracts::order::{CancelOrder, PlaceOrder, RefundOrder};
-use pangaea_kernel::http::{HttpRequest, percent_encoded};
-use serde_json::{Value, json};
+use pangaea_kernel::http::{HttpRequest, percent_encoded, picked};
+use serde_json::Value;
 
 /// `None`: no route makes such a command.
 pub(crate) fn request_of(subject: &str, payload: &Value) -> Option<HttpRequest> {
@@ -30,22 +30,12 @@ fn path_of(payload: &Value, action: &str) -> Option<String> {
     Some(format!("/v1/orders/{}/{action}", percent_encoded(id)))
 }
 
-/// These fields, as far as they are there: routes refuse others.
-fn picked(from: &Value, names: &[&str]) -> Value {
-    let mut body = json!({});
-    for name in names {
-        if let Some(value) = from.get(name).filter(|value| !value.is_null()) {
-            body[name] = value.clone();
-        }
-    }
-    body
-}
-
 #[cfg(test)]
 mod tests {
     use pangaea_contracts::order::{Address, PlaceLine, RefundLine};
     use pangaea_contracts::{Actor, Currency, Money, Role};
     use pangaea_kernel::http::Caller;
+    use serde_json::json;
 
     use super::super::orders::NewOrder;
     use super::super::refunds::NewRefund;

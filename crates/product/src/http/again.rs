@@ -5,8 +5,8 @@ use pangaea_contracts::Message;
 use pangaea_contracts::product::{
     AdjustStock, CreateProduct, CreateProducts, ReviseProduct, SetPrice, WithdrawProduct,
 };
-use pangaea_kernel::http::{HttpRequest, percent_encoded};
-use serde_json::{Value, json};
+use pangaea_kernel::http::{HttpRequest, percent_encoded, picked};
+use serde_json::Value;
 
 /// `None`: no route makes such a command.
 ///
@@ -45,23 +45,13 @@ fn patch(payload: &Value) -> Value {
     body
 }
 
-/// These fields, as far as they are there: routes refuse others.
-fn picked(from: &Value, names: &[&str]) -> Value {
-    let mut body = json!({});
-    for name in names {
-        if let Some(value) = from.get(name).filter(|value| !value.is_null()) {
-            body[name] = value.clone();
-        }
-    }
-    body
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use pangaea_contracts::product::{NewProduct, NewVariant};
     use pangaea_contracts::{Currency, Money, ProductId, SkuId};
+    use serde_json::json;
 
     use super::super::bodies::{AdjustmentBody, BulkBody, PatchBody, ProductBody};
     use super::*;

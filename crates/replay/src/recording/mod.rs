@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use pangaea_contracts::{Actor, Timestamp};
 use pangaea_journal::Value;
-use pangaea_kernel::{AdmittedInput, Answer, Asked, Input, InputKind};
+use pangaea_kernel::{AdmittedInput, Answer, Asked, Input, InputKind, Recorded, effect_of_result};
 use serde::{Deserialize, Serialize};
 
 pub use self::reader::{Entries, ModuleRecording, Recording, Rows};
@@ -142,6 +142,37 @@ pub struct TableRows {
 // === impl Entry ===
 
 impl Entry {
+    pub(crate) fn of(recorded: Recorded) -> Self {
+        let Recorded { position, input, messages, asked, answer, handled_by } = recorded;
+        let AdmittedInput { admitted_at, input } = input;
+        let kind = match input.kind {
+            InputKind::Command { .. } => EntryKind::Command,
+            InputKind::Delivery { source, position, .. } => EntryKind::Delivery { source, position },
+            InputKind::Timer => EntryKind::Timer,
+            InputKind::EffectResult { .. } => EntryKind::EffectResult,
+            InputKind::Settings => EntryKind::Settings,
+        };
+        let mut entry = Self {
+            position,
+            admitted_at,
+            id: input.id,
+            kind,
+            subject: input.subject,
+            key: input.key,
+            causation_id: input.causation_id,
+            correlation_id: input.correlation_id,
+            actor: input.actor,
+            traceparent: input.traceparent,
+            payload: input.payload,
+            handled_by,
+            answer,
+            messages: Vec::new(),
+            asked,
+        };
+        entry.messages = messages.iter().map(|message| Output::of(&entry, message)).collect();
+        entry
+    }
+
     /// The input, to be handled again.
     pub fn to_input(&self) -> AdmittedInput {
         let kind = match &self.kind {
@@ -155,7 +186,7 @@ impl Entry {
             },
             EntryKind::Timer => InputKind::Timer,
             EntryKind::EffectResult => {
-                InputKind::EffectResult { effect_id: self.id.strip_suffix(":result").unwrap_or(&self.id).to_owned() }
+                InputKind::EffectResult { effect_id: effect_of_result(&self.id).unwrap_or(&self.id).to_owned() }
             }
             EntryKind::Settings => InputKind::Settings,
         };

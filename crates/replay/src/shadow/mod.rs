@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use pangaea_contracts::Timestamp;
 use pangaea_journal::{Database, Head, JournalError, Kind, Snapshot};
-use pangaea_kernel::{Definition, Replayer, Said};
+use pangaea_kernel::{Definition, History, Replayer, Said, Source};
 
 pub use self::start::Copied;
 use self::start::{Start, at_first, from_copy};
 use crate::ReplayError;
 use crate::check::{digest_of, run};
 use crate::compare::{Change, Difference, compare};
-use crate::history::{History, PAGE};
 use crate::ignore::Ignore;
+use crate::record::PAGE;
 use crate::recording::{EndState, Entry};
 use crate::redact::Redactor;
 use crate::report::StateVerdict;
@@ -146,7 +146,7 @@ impl Shadow {
     /// # Errors
     /// When the leader's database holds another history than it began with, or a torn one, or the own database fails.
     pub async fn step(&mut self) -> Result<Step, ReplayError> {
-        let place = self.history.position();
+        let place = (self.history.position(), self.history.message_position());
         let read = match tokio::time::timeout(READ_MAX, self.read()).await {
             Ok(read) => read,
             Err(_) => Err(self.silent()),
@@ -154,7 +154,7 @@ impl Shadow {
         match read {
             Ok((entries, newest)) => Ok(Step::Compared(self.compared(&entries, newest).await?)),
             Err(ReplayError::Journal { source, .. }) if is_away(&source) => {
-                self.history = History::after(place);
+                self.history = History::after(place.0, place.1);
                 Ok(Step::Away(source.to_string()))
             }
             Err(error) => Err(error),
@@ -228,7 +228,8 @@ impl Shadow {
         let newest = session.head().inbox_end;
         let entries = self.page(&mut session).await?;
         if self.next + entries.len() as u64 > newest {
-            self.history.expect_nothing_more(&mut session).await?;
+            let ended = self.history.ends(&mut Source::Snapshot(&mut session)).await;
+            ended.map_err(ReplayError::history(self.database.module()))?;
         }
         session.rest().await.map_err(ReplayError::journal(self.database.module()))?;
         if !entries.is_empty() {
@@ -244,7 +245,9 @@ impl Shadow {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        self.history.page(session, self.next, limit).await
+        let page = self.history.page(&mut Source::Snapshot(session), limit).await;
+        let page = page.map_err(ReplayError::history(self.database.module()))?;
+        Ok(page.into_iter().map(Entry::of).collect())
     }
 
     /// What is committed now.
@@ -267,7 +270,6 @@ impl Shadow {
             }
         };
         self.expect_the_same(session.head())?;
-        self.history.moved_on();
         Ok(session)
     }
 

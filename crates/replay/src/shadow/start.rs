@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use pangaea_journal::{Database, Migration, Snapshot, TablePlace, TableShape, Writer};
-use pangaea_kernel::{Definition, Replayer};
+use pangaea_kernel::{Definition, History, Replayer};
 
 use crate::ReplayError;
-use crate::history::History;
-use crate::scratch::{IN_MEMORY, load_values, made_by};
+use crate::scratch::{IN_MEMORY, load_values, made_by, shapes};
 
 /// Rows copied at once.
 const PAGE: usize = 2_000;
@@ -46,7 +45,7 @@ pub(super) async fn at_first(database: &Database, definition: &Arc<Definition>) 
     let (_, writer) = made_by(definition, IN_MEMORY, definition.all_migrations()).await?;
     let unlike = unlike(&missing(definition, &migrations));
     let replayer = replayer(writer, definition).await?;
-    Ok(Start { snapshot, replayer, history: History::after(0), first: 1, copied: None, migrations, unlike })
+    Ok(Start { snapshot, replayer, history: History::default(), first: 1, copied: None, migrations, unlike })
 }
 
 /// Copies the leader's tables as of one moment, and begins with what comes after it.
@@ -71,7 +70,15 @@ pub(super) async fn from_copy(database: &Database, definition: &Arc<Definition>)
         writer = migrated.map_err(ReplayError::journal(module))?;
     }
     let replayer = replayer(writer, definition).await?;
-    Ok(Start { snapshot, replayer, history: History::after(after), first, copied: Some(copied), migrations, unlike })
+    Ok(Start {
+        snapshot,
+        replayer,
+        history: History::after(first - 1, after),
+        first,
+        copied: Some(copied),
+        migrations,
+        unlike,
+    })
 }
 
 async fn replayer(writer: Writer, definition: &Arc<Definition>) -> Result<Replayer, ReplayError> {
@@ -116,37 +123,28 @@ async fn copy(
             unlike.push(format!("this program's table {} does not have {names}: left out", theirs.table));
         }
         copied.tables += 1;
-        copied.rows += copy_rows(snapshot, &theirs, &kept, writer).await?;
+        copied.rows += copy_rows(snapshot, &theirs, ours, &kept, writer).await?;
     }
     Ok(copied)
 }
 
 async fn copy_rows(
     snapshot: &mut Snapshot,
-    shape: &TableShape,
+    theirs: &TableShape,
+    ours: &TableShape,
     kept: &[usize],
     writer: &mut Writer,
 ) -> Result<u64, ReplayError> {
-    let columns: Vec<String> = kept.iter().map(|column| shape.columns[*column].clone()).collect();
+    let columns: Vec<String> = kept.iter().map(|column| theirs.columns[*column].clone()).collect();
     let (mut place, mut copied) = (TablePlace::default(), 0);
     loop {
-        let page = snapshot.rows(shape, &mut place, PAGE).await;
+        let page = snapshot.rows(theirs, &mut place, PAGE).await;
         let page = page.map_err(ReplayError::journal(writer.database().module()))?;
         if page.is_empty() {
             return Ok(copied);
         }
         copied += page.len() as u64;
         let rows = page.into_iter().map(|row| kept.iter().map(|column| row[*column].clone()).collect()).collect();
-        load_values(writer, &shape.table, &columns, rows).await?;
+        load_values(writer, ours, &columns, rows).await?;
     }
-}
-
-async fn shapes(database: &Database) -> Result<Vec<TableShape>, ReplayError> {
-    let shapes = async {
-        let mut snapshot = database.snapshot().await?;
-        let shapes = snapshot.tables().await?;
-        snapshot.close().await?;
-        Ok(shapes)
-    };
-    shapes.await.map_err(ReplayError::journal(database.module()))
 }

@@ -90,9 +90,14 @@ pub struct BusConfig {
     pub namespace: String,
     /// Memory: how many of a log's newest rows stay in memory: 16 to 1,048,576.
     pub ring_rows: usize,
-    /// NATS: a `.creds` file.
+    /// NATS: a `.creds` file, or a file with the seed of an nkey (`SU…`).
     #[serde(default)]
     pub credentials_file: Option<PathBuf>,
+    /// NATS: what the subjects of answers to this process begin with: 1 to 64 letters, digits, `_` and `-`.
+    #[serde(default)]
+    pub inbox_prefix: Option<String>,
+    /// NATS: whether a module's leader makes its stream where that is missing. Otherwise it waits for `pangaea provision`.
+    pub provision: bool,
     /// NATS: copies of each stream: 1, 3 or 5.
     pub stream_replicas: usize,
 }
@@ -114,6 +119,8 @@ pub struct DatabaseConfig {
     pub read_connections_max: u32,
     /// SQLite: whether a commit survives a power cut (`synchronous=FULL`).
     pub synchronous_full: bool,
+    /// Whether a leader makes and migrates its tables. Otherwise it waits for `pangaea provision`.
+    pub migrate: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -117,6 +117,13 @@ impl Faults<'_> {
                 format!("{} copies are not possible: write 1, 3 or 5", bus.stream_replicas),
             );
         }
+        let is_token = |text: &String| {
+            let sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+            (1..=64).contains(&text.len()) && text.bytes().all(sound)
+        };
+        if bus.inbox_prefix.as_ref().is_some_and(|prefix| !is_token(prefix)) {
+            self.add("bus.inbox_prefix", "write 1 to 64 letters, digits, _ and -, such as _INBOX_order");
+        }
         let sound = |url: &str| {
             let server = url.strip_prefix("nats://").or_else(|| url.strip_prefix("tls://"));
             server.is_some_and(|server| !server.is_empty())

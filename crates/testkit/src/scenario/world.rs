@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow, bail, ensure};
 use pangaea_contracts::{Actor, Envelope, Message, Timestamp};
 use pangaea_journal::{Database, EffectRow};
 use pangaea_kernel::{
-    Answer, BatchResult, Call, Clock, Done, Input, InputKind, ManualClock, Serve, SettingsRow, Work, settings_subject,
+    Answer, BatchResult, Call, Clock, Done, Input, InputKind, ManualClock, Serve, SettingsRow, Work, result_id,
+    settings_subject,
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -144,7 +145,7 @@ impl World {
             causation_id: row.causation_id.clone(),
             correlation_id: row.correlation_id.clone(),
             actor: row.actor.clone(),
-            ..Input::new(kind, format!("{}:result", row.id), &row.subject, &row.key, payload)
+            ..Input::new(kind, result_id(&row.id), &row.subject, &row.key, payload)
         };
         self.admit(index, input).await
     }

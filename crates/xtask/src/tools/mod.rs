@@ -9,12 +9,18 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::process::on_path;
 use crate::workspace;
 
+mod cargo;
 mod debian;
+mod docker;
 mod nats;
 mod postgres;
+mod prometheus;
 
+pub(crate) use cargo::installed as cargo_tool;
+pub(crate) use docker::{Engine, engine as docker_engine};
 pub(crate) use nats::server_for_up as nats_server;
 pub(crate) use postgres::Postgres;
+pub(crate) use prometheus::promtool;
 
 /// What was found or installed. A tool that is absent is named in `missing`.
 #[derive(Debug, Default)]

@@ -12,9 +12,10 @@ use pangaea_kernel::{
 };
 use pangaea_runtime::config::Config;
 
-use super::show::Meter;
+use super::show;
 use crate::catalogue::Catalogue;
-use crate::commands::verify::stores::{definitions, open};
+use crate::commands::status_line::StatusLine;
+use crate::commands::verify::stores::{definition_of, open};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -26,15 +27,10 @@ pub(super) async fn rebuild(
     config: &Config,
     catalogue: &Catalogue,
 ) -> Result<RebuildReport> {
-    let mut definitions = definitions(config, catalogue)?;
-    let known: Vec<&str> = definitions.iter().map(Definition::name).collect();
-    let position = known.iter().position(|known| *known == module);
-    let position =
-        position.with_context(|| format!("there is no module {module}; this program has {}", known.join(", ")))?;
-    let definition = Arc::new(definitions.swap_remove(position));
+    let definition = definition_of(module, config, catalogue)?;
     let database = open(definition.name(), config).await?;
     let progress = Arc::new(RebuildProgress::default());
-    let shown = tokio::spawn(show(progress.clone()));
+    let shown = tokio::spawn(tell(progress.clone()));
     let report = if options.dry_run {
         Rebuild::new(definition, database.clone(), options, &progress, &mut Nobody).run().await.map_err(Into::into)
     } else {
@@ -66,11 +62,11 @@ async fn as_writer(
     Ok(report?)
 }
 
-async fn show(progress: Arc<RebuildProgress>) {
-    let mut meter = Meter::new();
+async fn tell(progress: Arc<RebuildProgress>) {
+    let mut line = StatusLine::new();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        meter.show(&progress.facts());
+        line.show(|| show::progress(&progress.facts()));
     }
 }
 

@@ -1,49 +1,17 @@
 use std::fmt::Write;
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
 
 use pangaea_kernel::{RebuildFacts, RebuildPhase, RebuildReport};
 
-const ON_TERMINAL: Duration = Duration::from_millis(500);
-const ELSEWHERE: Duration = Duration::from_secs(5);
-
-/// How far a rebuild is, on standard error.
-pub(super) struct Meter {
-    is_terminal: bool,
-    shown_at: Instant,
-}
-
-// === impl Meter ===
-
-impl Meter {
-    pub(super) fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), shown_at: Instant::now() }
-    }
-
-    pub(super) fn show(&mut self, facts: &RebuildFacts) {
-        let every = if self.is_terminal { ON_TERMINAL } else { ELSEWHERE };
-        if self.shown_at.elapsed() < every {
-            return;
-        }
-        self.shown_at = Instant::now();
-        let RebuildFacts { inputs, inputs_total, rows, .. } = facts;
-        let doing = match facts.phase {
-            RebuildPhase::Running => "running inputs again",
-            RebuildPhase::Comparing => "comparing tables",
-            RebuildPhase::Copying => "filling shadow tables",
-            RebuildPhase::Swapping => "swapping",
-        };
-        let line = format!("{doing}: {inputs} of {inputs_total} inputs, {rows} rows in shadow tables");
-        if self.is_terminal { eprint!("\r\x1b[K{line}") } else { eprintln!("{line}") }
-    }
-}
-
-impl Drop for Meter {
-    fn drop(&mut self) {
-        if self.is_terminal {
-            eprint!("\r\x1b[K");
-        }
-    }
+/// How far a rebuild is.
+pub(super) fn progress(facts: &RebuildFacts) -> String {
+    let RebuildFacts { inputs, inputs_total, rows, .. } = facts;
+    let doing = match facts.phase {
+        RebuildPhase::Running => "running inputs again",
+        RebuildPhase::Comparing => "comparing tables",
+        RebuildPhase::Copying => "filling shadow tables",
+        RebuildPhase::Swapping => "swapping",
+    };
+    format!("{doing}: {inputs} of {inputs_total} inputs, {rows} rows in shadow tables")
 }
 
 pub(super) fn text(report: &RebuildReport) -> String {

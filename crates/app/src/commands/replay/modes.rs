@@ -8,7 +8,8 @@ use clap::Args;
 use futures_util::future::try_join_all;
 use pangaea_kernel::{Clock, SystemClock};
 use pangaea_replay::{
-    Header, ModuleReport, Progress, Recording, RecordingWriter, determinism, recompute, usual_conditions,
+    Header, ModuleReport, Progress, Recording, RecordingWriter, ReplayError, UNHANDLED_EXIT, determinism, recompute,
+    usual_conditions,
 };
 
 use super::{Pair, ReplayArgs, inputs};
@@ -52,7 +53,14 @@ pub(super) async fn recompute_all(
     let progress = Progress::default();
     let ticker = Ticker::start("replaying", Some(inputs(&pairs)), progress.clone());
     for (module, definition) in &pairs {
-        recompute(module, definition, &mut writer, &progress).await?;
+        match recompute(module, definition, &mut writer, &progress).await {
+            Err(unhandled @ ReplayError::Unhandled { .. }) => {
+                drop(ticker);
+                eprintln!("error: {unhandled}");
+                return Ok(ExitCode::from(UNHANDLED_EXIT));
+            }
+            other => other?,
+        }
     }
     let bytes = writer.finish()?;
     drop(ticker);

@@ -10,8 +10,9 @@ use pangaea_replay::{
     write_shrunk,
 };
 
-use super::{DIFFERS, Pair, ReplayArgs, has_colours};
+use super::{Pair, ReplayArgs};
 use crate::commands::ticker::Ticker;
+use crate::commands::{DIFFERS_EXIT, has_colours};
 
 #[derive(Args)]
 pub(super) struct ShrinkArgs {
@@ -43,7 +44,7 @@ pub(super) async fn run(
     };
     let files = write(args, recording, &pair, &shrunk)?;
     tell(args, &pair, &shrunk, &files)?;
-    Ok(ExitCode::from(DIFFERS))
+    Ok(ExitCode::from(DIFFERS_EXIT))
 }
 
 /// Of the first module that differs.

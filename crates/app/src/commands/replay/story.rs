@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use pangaea_kernel::Definition;
 use pangaea_replay::{Concerned, Ignore, ModuleRecording, Story, concerned, story};
 
-use super::DIFFERS;
 use super::shown::Page;
+use crate::commands::DIFFERS_EXIT;
 use crate::commands::trace::style::{Style, Tone};
 
 const VALUE_CHARS_MAX: usize = 160;
@@ -30,7 +30,7 @@ pub(super) async fn run(
     } else {
         write!(out, "{}", text(&story, Style::of_stdout(None, false)))?;
     }
-    Ok(if story.is_as_recorded() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    Ok(if story.is_as_recorded() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS_EXIT) })
 }
 
 /// # Errors

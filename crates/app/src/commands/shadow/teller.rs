@@ -1,6 +1,6 @@
 //! What a shadow says while it runs: differences on standard output as they come, everything else on standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::metrics::seconds_since;
 use super::summary::Summary;
+use crate::commands::has_colours;
 use crate::commands::ticker::Ticker;
 
 pub(super) struct Teller {
@@ -86,8 +87,4 @@ impl Teller {
         }
         Ok(out.flush()?)
     }
-}
-
-fn has_colours() -> bool {
-    std::io::stdout().is_terminal() && console::colors_enabled()
 }

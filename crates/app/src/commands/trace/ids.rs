@@ -1,5 +1,6 @@
 //! What an id tells: a derived one begins, behind its type's prefix, with the moment of the input that made it.
 
+use pangaea_kernel::result_id;
 use std::ops::Range;
 
 use anyhow::{Result, bail};
@@ -51,7 +52,7 @@ pub(super) fn trace_target(text: &str) -> Result<TraceTarget> {
     if text.len() <= 2 * ID_BYTES_MAX && ["cmd_", "msg_", "tmr_", "op_"].iter().any(is_input) {
         // An effect is known by its operation; what is recorded of it is the result.
         let is_operation = text.starts_with("op_") && !text.contains(':');
-        return Ok(TraceTarget::Input(if is_operation { format!("{text}:result") } else { text.to_owned() }));
+        return Ok(TraceTarget::Input(if is_operation { result_id(text) } else { text.to_owned() }));
     }
     let lower = text.to_ascii_lowercase();
     let digits = trace_id(&lower).unwrap_or(&lower);

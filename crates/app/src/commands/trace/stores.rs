@@ -1,6 +1,7 @@
 //! The databases that can be reached, and who reads whose messages.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use futures_util::future::join_all;
@@ -16,7 +17,7 @@ use crate::commands::verify::stores::{definitions, open, wanted};
 pub(super) struct Stores {
     read: BTreeMap<&'static str, Store>,
     missing: Vec<Missing>,
-    definitions: Vec<Definition>,
+    definitions: Vec<Arc<Definition>>,
 }
 
 struct Store {
@@ -41,7 +42,7 @@ impl Stores {
     /// When not one database can be read: then there is nothing to say.
     pub(super) async fn open(config: &Config, catalogue: &Catalogue) -> Result<Self> {
         let definitions = definitions(config, catalogue)?;
-        let wanted: Vec<&'static str> = wanted(config, &definitions)?.into_iter().map(Definition::name).collect();
+        let wanted: Vec<&'static str> = wanted(config, &definitions)?.iter().map(|one| one.name()).collect();
         let opened = join_all(wanted.iter().map(|module| Store::open(module, config))).await;
         let (mut read, mut missing) = (BTreeMap::new(), Vec::new());
         for (module, opened) in wanted.into_iter().zip(opened) {
@@ -83,7 +84,7 @@ impl Stores {
 
     /// The modules that read this message of `source`, and whether each has gone past this position of its log.
     pub(super) fn readers(&self, source: &str, subject: &str, position: u64) -> Vec<(&'static str, bool)> {
-        let reads = |definition: &&Definition| {
+        let reads = |definition: &&Arc<Definition>| {
             definition.consumed().get(source).is_some_and(|subjects| subjects.contains(subject))
         };
         let readers = self.definitions.iter().filter(reads).map(|definition| {

@@ -2,6 +2,8 @@
 
 use console::Term;
 
+use crate::commands::has_colours;
+
 /// Where nobody says how wide it is.
 const WIDTH_ELSEWHERE: usize = 120;
 
@@ -27,15 +29,11 @@ pub(in crate::commands) enum Tone {
 // === impl Style ===
 
 impl Style {
-    /// The terminal's, where standard output is one. `NO_COLOR` is respected, and nothing but a terminal gets colours.
+    /// The terminal's, where standard output is one.
     pub(in crate::commands) fn of_stdout(width: Option<usize>, is_ascii: bool) -> Self {
         let terminal = Term::stdout();
         let own = terminal.size_checked().map(|(_, columns)| usize::from(columns));
-        Self {
-            width: width.or(own).unwrap_or(WIDTH_ELSEWHERE),
-            is_ascii,
-            has_colours: terminal.is_term() && console::colors_enabled(),
-        }
+        Self { width: width.or(own).unwrap_or(WIDTH_ELSEWHERE), is_ascii, has_colours: has_colours() }
     }
 
     pub(in crate::commands) fn paint(self, tone: Tone, text: &str) -> String {

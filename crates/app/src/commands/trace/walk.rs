@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use anyhow::{Context, Result};
 use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{Admitted, Database, DeadLetterRow};
-use pangaea_kernel::Input;
+use pangaea_kernel::{Input, effect_of_result};
 
 use super::fact::{Fact, FactKind, Outcome};
 use super::ids;
@@ -16,8 +16,6 @@ const OUTPUTS_MAX: usize = 10_000;
 /// Prefixes of what an input leaves behind besides messages: operations and timers.
 const OPERATION: &str = "op_";
 const TIMER: &str = "tmr_";
-/// Behind an operation's id: its result as an input.
-const RESULT: &str = ":result";
 
 /// Gathers facts, each once, at most so many.
 pub(super) struct Walk<'a> {
@@ -100,7 +98,7 @@ impl Walk<'_> {
         let results: Vec<_> = self
             .facts
             .keys()
-            .filter_map(|(module, id)| Some((module.clone(), id.strip_suffix(RESULT)?.to_owned())))
+            .filter_map(|(module, id)| Some((module.clone(), effect_of_result(id)?.to_owned())))
             .collect();
         results.iter().for_each(|performed| drop(self.facts.remove(performed)));
         Ok(Found { facts: self.facts.into_values().collect(), is_cut: self.is_cut })

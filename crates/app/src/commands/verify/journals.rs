@@ -39,7 +39,7 @@ async fn extents(database: &Database) -> Result<Extents> {
 
 fn dense(store: &Store, log: &str, extent: Extent, end: u64) -> Check {
     let mut check =
-        Check::new(format!("{}: {log} is dense", store.module)).counted(format!("{} rows", grouped(extent.rows)));
+        Check::new(format!("{}: {log} is dense", store.module())).counted(format!("{} rows", grouped(extent.rows)));
     let Extent { rows, first, last } = extent;
     if rows != last || last != end || (rows > 0 && first != 1) {
         check.breach(format!("{rows} rows from position {first} to {last}, and the head says that it ends at {end}"));
@@ -92,7 +92,7 @@ async fn cursor_breach(cursor: &CursorRow, source: &Database) -> Result<Option<S
 async fn dead_letters(store: &Store, allowed: bool) -> Result<Check> {
     let counts = store.database.dead_letter_counts().await?;
     let counted = format!("{} dead, {} parked behind them", grouped(counts.dead), grouped(counts.parked));
-    let mut check = Check::new(format!("{}: no dead letters", store.module)).counted(counted);
+    let mut check = Check::new(format!("{}: no dead letters", store.module())).counted(counted);
     if allowed {
         if counts.dead + counts.parked > 0 {
             check.set_note("allowed by --allow-dead-letters");
@@ -105,7 +105,7 @@ async fn dead_letters(store: &Store, allowed: bool) -> Result<Check> {
     if !check.is_ok() {
         check.set_note(format!(
             "see `pangaea dead-letters list --module {}`, then redrive or abandon them",
-            store.module
+            store.module()
         ));
     }
     Ok(check)
@@ -114,7 +114,7 @@ async fn dead_letters(store: &Store, allowed: bool) -> Result<Check> {
 /// Overdue by the stores' own newest time, not by the wall clock: in a stopped store nothing becomes late.
 async fn effects(store: &Store, newest: Timestamp) -> Result<Check> {
     let pending = store.database.effects_pending_count().await?;
-    let name = format!("{}: no effect is overdue", store.module);
+    let name = format!("{}: no effect is overdue", store.module());
     let mut check = Check::new(name).counted(format!("{} under way", grouped(pending)));
     for (id, subject, key) in store.database.effects_overdue(newest.plus_millis(-EFFECT_GRACE_MS), NAMED_MAX).await? {
         check.breach(format!("{subject} of {key} ({id}) is past its deadline without a result"));

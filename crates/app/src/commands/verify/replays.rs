@@ -1,30 +1,26 @@
 //! Whether the handlers of this program still say, and make of the tables, what the journals hold.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result};
-use pangaea_kernel::Definition;
 use pangaea_replay::{Progress, StateVerdict, check_journal};
 
 use super::check::{Check, grouped};
-use super::stores::Stores;
+use super::stores::{Store, Stores};
 use crate::commands::ticker::Ticker;
 
 /// Two checks for each module. One snapshot of each is looked at, so a live store shows nothing half done.
 ///
 /// # Errors
 /// When a database cannot be read.
-pub(super) async fn look(stores: &Stores, definitions: Vec<Definition>) -> Result<Vec<Check>> {
+pub(super) async fn look(stores: &Stores) -> Result<Vec<Check>> {
     let progress = Progress::default();
     let _ticker = Ticker::start("replaying the journals", None, progress.clone());
     let mut checks = Vec::new();
-    for definition in definitions.into_iter().map(Arc::new) {
+    for Store { definition, database } in &stores.all {
         let module = definition.name();
-        let Some(database) = stores.of(module) else { continue };
         let mut said = Check::new(format!("{module}: its handlers say again what they said"));
         let mut held = Check::new(format!("{module}: its tables are what its inputs make of them"));
         // Of a history with a gap nothing can be made.
-        match check_journal(database, &definition, &progress).await {
+        match check_journal(database, definition, &progress).await {
             Ok(report) => {
                 said = said.counted(format!("{} inputs", grouped(report.inputs)));
                 for one in &report.differences {

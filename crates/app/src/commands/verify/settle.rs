@@ -19,7 +19,7 @@ pub(super) async fn ends(stores: &Stores) -> Result<Ends> {
     let mut ends = Ends::new();
     for store in &stores.all {
         if let Some(head) = store.database.head().await? {
-            ends.insert(store.module, head.outbox_end);
+            ends.insert(store.module(), head.outbox_end);
         }
     }
     Ok(ends)

@@ -1,8 +1,9 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use pangaea_journal::{Database, DatabaseOptions};
-use pangaea_kernel::{Definition, Invariant};
+use pangaea_kernel::Definition;
 use pangaea_runtime::config::Config;
 
 use super::check::Check;
@@ -19,9 +20,8 @@ pub(super) struct Stores {
 
 /// One module's database.
 pub(super) struct Store {
-    pub(super) module: &'static str,
+    pub(super) definition: Arc<Definition>,
     pub(super) database: Database,
-    invariants: Vec<Invariant>,
 }
 
 // === impl Stores ===
@@ -44,14 +44,14 @@ impl Stores {
         };
         let mut all = Vec::new();
         for definition in wanted(config, &definitions(config, catalogue)?)? {
-            let (module, invariants) = (definition.name(), definition.invariants().to_vec());
-            all.push(Store { module, database: open(module, config).await?, invariants });
+            let database = open(definition.name(), config).await?;
+            all.push(Store { definition, database });
         }
         Ok(Self { all, ledger, allow_dead_letters })
     }
 
     pub(super) fn of(&self, module: &str) -> Option<&Database> {
-        self.all.iter().find(|store| store.module == module).map(|store| &store.database)
+        self.all.iter().find(|store| store.module() == module).map(|store| &store.database)
     }
 
     pub(super) async fn close(&self) {
@@ -64,16 +64,20 @@ impl Stores {
 // === impl Store ===
 
 impl Store {
+    pub(super) fn module(&self) -> &'static str {
+        self.definition.name()
+    }
+
     /// What the module says is true of its tables, a check each.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub(super) async fn own_invariants(&self) -> Result<Vec<Check>> {
         let mut checks = Vec::new();
-        for invariant in &self.invariants {
-            let mut check = Check::new(format!("{}: {}", self.module, invariant.what));
+        for invariant in self.definition.invariants() {
+            let mut check = Check::new(format!("{}: {}", self.module(), invariant.what));
             let breaches = invariant.breaches(&self.database).await;
-            for breach in breaches.with_context(|| format!("reading the database of {}", self.module))? {
+            for breach in breaches.with_context(|| format!("reading the database of {}", self.module()))? {
                 check.breach(breach);
             }
             checks.push(check);
@@ -83,21 +87,36 @@ impl Store {
 }
 
 /// What every module of the program declares, in the catalogue's order.
-pub(in crate::commands) fn definitions(config: &Config, catalogue: &Catalogue) -> Result<Vec<Definition>> {
+pub(in crate::commands) fn definitions(config: &Config, catalogue: &Catalogue) -> Result<Vec<Arc<Definition>>> {
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-    Ok(catalogue.build(config, &outside)?.all.iter().map(|module| module.define()).collect())
+    Ok(catalogue.build(config, &outside)?.all.iter().map(|module| Arc::new(module.define())).collect())
 }
 
 /// The modules to look at, in the catalogue's order.
-pub(in crate::commands) fn wanted<'a>(config: &Config, definitions: &'a [Definition]) -> Result<Vec<&'a Definition>> {
+pub(in crate::commands) fn wanted(config: &Config, definitions: &[Arc<Definition>]) -> Result<Vec<Arc<Definition>>> {
     let named = &config.runtime.modules;
     let is_known = |name: &str| name == "*" || definitions.iter().any(|one| one.name() == name);
     if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
-        let known: Vec<_> = definitions.iter().map(Definition::name).collect();
-        bail!("runtime.modules names {unknown:?}; this binary has {}", known.join(", "));
+        bail!("runtime.modules names {unknown:?}; this program has {}", names_of(definitions));
     }
     let is_wanted = |module: &str| named.is_empty() || named.iter().any(|name| name == "*" || name == module);
-    Ok(definitions.iter().filter(|one| is_wanted(one.name())).collect())
+    Ok(definitions.iter().filter(|one| is_wanted(one.name())).cloned().collect())
+}
+
+/// The module of this name.
+pub(in crate::commands) fn definition_of(
+    module: &str,
+    config: &Config,
+    catalogue: &Catalogue,
+) -> Result<Arc<Definition>> {
+    let definitions = definitions(config, catalogue)?;
+    let names = names_of(&definitions);
+    let found = definitions.into_iter().find(|one| one.name() == module);
+    found.with_context(|| format!("there is no module {module:?}; this program has {names}"))
+}
+
+fn names_of(definitions: &[Arc<Definition>]) -> String {
+    definitions.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// Opens a module's database for reading. One that is not there is an error and is not made.

@@ -19,7 +19,7 @@ use pangaea_replay::{Bound, ModuleRecording, Recording};
 
 use self::drive::Driver;
 use self::plan::Planner;
-use super::DIFFERS;
+use crate::commands::DIFFERS_EXIT;
 use crate::commands::ticker::Ticker;
 use crate::retail::StoreArgs;
 use crate::retail::answer::Failure;
@@ -99,7 +99,7 @@ pub(super) async fn run(
     if let Some(reason) = &report.broken_off {
         bail!("{url}: {reason}; --run {} goes on where this ends", report.run);
     }
-    Ok(if report.is_as_recorded() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    Ok(if report.is_as_recorded() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS_EXIT) })
 }
 
 async fn sign_in(args: &LiveArgs, url: &str) -> Result<Client> {

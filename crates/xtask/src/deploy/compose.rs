@@ -1,0 +1,189 @@
+//! compose.yaml: pinned images, files that are there, and an environment that the program accepts.
+//!
+//! Compose itself is asked too, where there is a `docker compose`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::promtool::yaml;
+use super::{Context, Outcome};
+
+const PROFILES: [&str; 2] = ["together", "apart"];
+
+type Services = BTreeMap<String, Value>;
+
+/// # Errors
+/// When compose.yaml cannot be read, or the program not be started.
+pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let services = services(ctx)?;
+    let program = &ctx.program;
+    let mut complaints = Vec::new();
+    for (name, service) in &services {
+        complaints.extend(image(service).into_iter().map(|why| format!("{name}: {why}")));
+        complaints.extend(mounts(ctx, service).into_iter().map(|why| format!("{name}: {why}")));
+        complaints.extend(needs(&services, service).into_iter().map(|why| format!("{name}: {why}")));
+        if runs_the_store(service) {
+            complaints.extend(accepted(program, service)?.into_iter().map(|why| format!("{name}: {why}")));
+        }
+    }
+    complaints.extend(routes(program, &services)?);
+    complaints.extend(targets(ctx, &services)?);
+    match complaints.is_empty() {
+        true => outcome.passed.push(format!("compose.yaml: {} services", services.len())),
+        false => outcome.failed.extend(complaints.into_iter().map(|why| format!("deploy/compose.yaml: {why}"))),
+    }
+    by_compose(ctx, &mut outcome);
+    Ok(outcome)
+}
+
+/// The services, with what they merge in.
+fn services(ctx: &Context) -> Result<Services> {
+    let text = fs::read_to_string(ctx.root.join("deploy/compose.yaml")).context("deploy/compose.yaml")?;
+    let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text)?;
+    value.apply_merge()?;
+    let value = serde_json::to_value(&value)?;
+    let services = value["services"].as_object().context("deploy/compose.yaml has no services")?;
+    Ok(services.iter().map(|(name, service)| (name.clone(), service.clone())).collect())
+}
+
+/// An image has a tag that says which it is; ours is built.
+fn image(service: &Value) -> Option<String> {
+    let image = service["image"].as_str()?;
+    let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+    let is_ours = service.get("build").is_some();
+    let is_pinned =
+        tag.trim_start_matches('v').split('.').filter(|part| part.starts_with(|c: char| c.is_ascii_digit())).count()
+            >= 2;
+    (!is_ours && !is_pinned).then(|| format!("{image} is not pinned to a version"))
+}
+
+/// What is mounted out of this repository is there.
+fn mounts(ctx: &Context, service: &Value) -> Vec<String> {
+    let mounts = service["volumes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let ours = mounts.filter_map(|mount| mount.split(':').next()).filter_map(|source| source.strip_prefix("./"));
+    let missing = ours.filter(|source| !ctx.root.join("deploy").join(source).exists());
+    missing.map(|source| format!("deploy/{source} is not there")).collect()
+}
+
+/// What it waits for runs in the same placements.
+fn needs(services: &Services, service: &Value) -> Vec<String> {
+    let profiles = |service: &Value| -> BTreeSet<String> {
+        let profiles = service["profiles"].as_array().into_iter().flatten();
+        profiles.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let names: Vec<String> = match &service["depends_on"] {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::Object(names) => names.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    let is_there =
+        |name: &String| services.get(name).is_some_and(|needed| profiles(needed).is_superset(&profiles(service)));
+    let mut complaints: Vec<_> =
+        names.into_iter().filter(|name| !is_there(name)).map(|name| format!("{name} does not run beside it")).collect();
+    if profiles(service).is_empty() || !profiles(service).iter().all(|profile| PROFILES.contains(&profile.as_str())) {
+        complaints.push(format!("its profiles are none of {PROFILES:?}"));
+    }
+    complaints
+}
+
+/// The store itself, and none of its other commands.
+fn runs_the_store(service: &Value) -> bool {
+    service["image"].as_str().is_some_and(|image| image.starts_with("pangaea:")) && service.get("command").is_none()
+}
+
+/// What `pangaea check` says against the environment. Variables that the reader's file gives are filled in.
+fn accepted(program: &Path, service: &Value) -> Result<Option<String>> {
+    let environment = service["environment"].as_object().into_iter().flatten();
+    let environment = environment.map(|(key, value)| (key, filled(value.as_str().unwrap_or_default())));
+    let mut command = Command::new(program);
+    let output = command.arg("check").env_clear().envs(environment).output().context("the program does not start")?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Ok((!output.status.success()).then(|| format!("`pangaea check`: {said}")))
+}
+
+/// `${NAME-}` becomes what could stand there: 32 bytes in base64.
+fn filled(value: &str) -> String {
+    let mut text = value.to_owned();
+    while let (Some(from), Some(to)) = (text.find("${"), text.find('}')) {
+        text.replace_range(from..=to, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    }
+    text
+}
+
+/// Every path of the API leads to a service.
+fn routes(program: &Path, services: &Services) -> Result<Vec<String>> {
+    let output = Command::new(program).arg("openapi").env_clear().output().context("the program does not start")?;
+    ensure!(output.status.success(), "`pangaea openapi` failed");
+    let document: Value = serde_json::from_slice(&output.stdout)?;
+    let words = services["edge"]["command"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let routes: Vec<_> = words.filter_map(|word| word.strip_prefix("--route=")?.split_once('=')).collect();
+    let paths = document["paths"].as_object().into_iter().flatten().map(|(path, _)| path);
+    let is_led = |path: &&String| routes.iter().any(|(prefix, _)| path.starts_with(prefix));
+    let mut complaints: Vec<_> =
+        paths.filter(|path| !is_led(path)).map(|path| format!("edge: {path} leads nowhere")).collect();
+    for (prefix, url) in routes {
+        let host = url.trim_start_matches("http://").split(':').next().unwrap_or_default();
+        if !services.contains_key(host) {
+            complaints.push(format!("edge: {prefix} leads to {host}, which is no service"));
+        }
+    }
+    Ok(complaints)
+}
+
+/// What Prometheus looks up are services.
+fn targets(ctx: &Context, services: &Services) -> Result<Vec<String>> {
+    let config = yaml(&ctx.root.join("deploy/observability/prometheus/prometheus.yaml"))?;
+    let jobs = config["scrape_configs"].as_array().into_iter().flatten();
+    let lookups = jobs.flat_map(|job| job["dns_sd_configs"].as_array().into_iter().flatten());
+    let names = lookups.flat_map(|lookup| lookup["names"].as_array().into_iter().flatten()).filter_map(Value::as_str);
+    Ok(names
+        .filter(|name| !services.contains_key(*name))
+        .map(|name| format!("prometheus: no service {name}"))
+        .collect())
+}
+
+fn by_compose(ctx: &Context, outcome: &mut Outcome) {
+    let compose = |words: &[&str]| Command::new("docker").arg("compose").args(words).output();
+    if !compose(&["version"]).is_ok_and(|output| output.status.success()) {
+        outcome.missing.push(("docker-compose".to_owned(), "no `docker compose`".to_owned()));
+        return;
+    }
+    let file = ctx.root.join("deploy/compose.yaml").display().to_string();
+    for profile in PROFILES {
+        match compose(&["--file", &file, "--profile", profile, "config", "--quiet"]) {
+            Ok(output) if output.status.success() => outcome.passed.push(format!("docker compose reads {profile}")),
+            Ok(output) => outcome
+                .failed
+                .push(format!("deploy/compose.yaml: {profile}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Err(error) => outcome.failed.push(format!("docker compose: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_image_is_pinned_to_a_version() {
+        for pinned in ["nats:2.14.9-alpine", "prom/prometheus:v3.5.0", "quay.io/x/y:v0.18.1"] {
+            assert_eq!(image(&json!({"image": pinned})), None, "{pinned}");
+        }
+        for not in ["nats", "nats:latest", "nats:2", "postgres:17-alpine", "localhost:5000/nats"] {
+            assert!(image(&json!({"image": not})).is_some(), "{not}");
+        }
+    }
+
+    #[test]
+    fn what_the_reader_gives_is_filled_in() {
+        assert!(!filled("postgres://order:${ORDER_PASSWORD-}@postgres/${X-}").contains('$'));
+    }
+}
