@@ -35,9 +35,8 @@ pub(crate) fn program(ctx: &Context, name: &str, package: &str, version: &str) -
 pub(crate) fn module(ctx: &Context, module: &str, version: &str) -> Result<PathBuf> {
     let what = format!("{module}@{version}");
     let output = go(ctx)?.args(["mod", "download", "-json", &what]).output()?;
-    let about: Value = serde_json::from_slice(&output.stdout).with_context(|| {
-        format!("go mod download {what}: {}", String::from_utf8_lossy(&output.stderr).trim())
-    })?;
+    let about: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("go mod download {what}: {}", String::from_utf8_lossy(&output.stderr).trim()))?;
     if let Some(error) = about.get("Error").and_then(Value::as_str) {
         bail!("go mod download {what}: {error}");
     }
