@@ -56,8 +56,6 @@ pub(crate) struct Context {
     pub(crate) tools: PathBuf,
     /// The store's program.
     pub(crate) program: PathBuf,
-    /// Whether packages may be installed system-wide.
-    pub(crate) is_install_allowed: bool,
 }
 
 /// What a check has found.
@@ -146,7 +144,6 @@ impl Context {
             Some(program) => std::path::absolute(program)?,
             None => crate::binary::debug()?,
         };
-        let is_install_allowed = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        Ok(Self { root: root(), tools: target().join("tools"), program, is_install_allowed })
+        Ok(Self { root: root(), tools: target().join("tools"), program })
     }
 }
