@@ -1,0 +1,196 @@
+//! What the manifests say and what the program knows: keys, ports, probes, modules, references.
+//!
+//! Nothing is started. The program itself judges each container's environment (`pangaea check`), so a key that it does not
+//! know cannot be in a manifest for long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::environment::{Given, Sources, given};
+use super::objects::{self, Workload, is_ours, text};
+use super::program::{Program, said};
+use super::render::{self, render};
+use super::secrets::{self, Known};
+use super::{Context, Outcome};
+
+mod placement;
+mod ports;
+mod references;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::references::secrets_of;
+
+/// A container of the store, what it is given, and what the program makes of that.
+#[derive(Debug)]
+struct Host<'a> {
+    workload: Workload<'a>,
+    container: &'a Value,
+    /// The program's command: `run`, `provision` …
+    command: String,
+    given: Given,
+    /// Every key with its value; empty for what is not `run`.
+    configuration: BTreeMap<String, String>,
+}
+
+/// What is known before an overlay is looked at.
+#[derive(Debug)]
+struct Knowledge {
+    program: Program,
+    modules: Vec<String>,
+    /// What `pangaea secrets` prints; none when the program has no such command.
+    printed: Option<Vec<Value>>,
+    /// Names of the charts with values in deploy/platform: each brings a Service of its name.
+    charts: BTreeSet<String>,
+}
+
+/// Compares every overlay with the program.
+///
+/// # Errors
+/// When there is no program to ask, or there are no overlays.
+pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let program = Program::find(false)?;
+    let printed = match secrets::fresh(&program) {
+        Ok(printed) => Some(printed),
+        Err(error) => {
+            let why = format!("the names of Secrets were not compared with what it prints: {error:#}");
+            outcome.missing.push(("pangaea secrets".to_owned(), why));
+            None
+        }
+    };
+    let charts = charts(&ctx.root.join("deploy/platform"));
+    let knowledge = Knowledge { modules: program.modules()?, program, printed, charts };
+    for overlay in render::overlays(ctx)? {
+        let faults = match render(ctx, &overlay) {
+            Ok(documents) => knowledge.faults(&documents)?,
+            Err(error) => vec![format!("{error:#}")],
+        };
+        if faults.is_empty() {
+            outcome.passed.push(format!("{overlay}: agrees with the program"));
+        }
+        outcome.failed.extend(faults.into_iter().map(|fault| format!("deploy/k8s/overlays/{overlay}: {fault}")));
+    }
+    Ok(outcome)
+}
+
+/// `nats` of `deploy/platform/nats.yaml`.
+fn charts(folder: &Path) -> BTreeSet<String> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+}
+
+// === impl Knowledge ===
+
+impl Knowledge {
+    fn faults(&self, documents: &[Value]) -> Result<Vec<String>> {
+        let own = secrets::known(documents);
+        let mut faults = self.unknown_secrets(&own);
+        let printed = self.printed.as_deref().unwrap_or_default();
+        let known = match &self.printed {
+            Some(printed) => own.iter().chain(&secrets::known(printed)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            // Nothing is known of them: what is referred to is taken for there.
+            None => references::secrets_of(documents),
+        };
+        let stand_ins = secrets::stand_in(&known);
+        let secrets: Vec<Value> = printed.iter().chain(&stand_ins).cloned().collect();
+        let sources = Sources { documents, secrets: &secrets };
+        let mut hosts = Vec::new();
+        for workload in objects::workloads(documents) {
+            for container in workload.all_containers().filter(|container| is_ours(container)) {
+                hosts.push(self.host(workload, container, sources, &mut faults)?);
+            }
+        }
+        faults.extend(references::faults(documents, &known));
+        faults.extend(ports::faults(documents, &hosts));
+        // An overlay without a module adds something to what runs already, and its Services are elsewhere.
+        if hosts.iter().any(|host| host.command == "run") {
+            faults.extend(ports::url_faults(documents, &hosts, &self.charts));
+            faults.extend(placement::faults(documents, &hosts, &self.modules));
+        }
+        faults.sort();
+        faults.dedup();
+        Ok(faults)
+    }
+
+    /// ExternalSecrets and Secrets of an overlay must be those that the program knows to print.
+    fn unknown_secrets(&self, own: &Known) -> Vec<String> {
+        let Some(printed) = self.printed.as_deref().map(secrets::known) else { return Vec::new() };
+        let unknown = own.iter().filter(|(name, keys)| printed.get(*name).is_none_or(|known| !keys.is_subset(known)));
+        let told = |(name, keys)| {
+            format!("Secret {name} with {keys:?}: `pangaea secrets` prints none of this name with these keys")
+        };
+        unknown.map(told).collect()
+    }
+
+    /// Has the program judge the container's environment and arguments.
+    fn host<'a>(
+        &self,
+        workload: Workload<'a>,
+        container: &'a Value,
+        sources: Sources<'_>,
+        faults: &mut Vec<String>,
+    ) -> Result<Host<'a>> {
+        let title = format!("{}, container {}", workload.title(), text(container, "/name"));
+        let given = given(&workload, container, sources, 0);
+        let (command, options) = command_of(&given);
+        let mut host = Host { workload, container, command, given, configuration: BTreeMap::new() };
+        let is_run = host.command == "run";
+        let words: Vec<String> = match is_run {
+            true => std::iter::once("check".to_owned()).chain(options.iter().cloned()).collect(),
+            false => vec!["check".to_owned()],
+        };
+        let answer = self.program.ask(&words, &host.given.environment)?;
+        if !answer.status.success() {
+            faults.push(format!("{title}: with its environment `pangaea check` says: {}", said(&answer)));
+        } else if is_run {
+            host.configuration = self.program.configuration(&options, &host.given.environment)?;
+        }
+        if !is_run {
+            faults.extend(self.unknown_options(&host.command, &options)?.map(|fault| format!("{title}: {fault}")));
+        }
+        faults.extend(host.given.faults.iter().map(|fault| format!("{title}: {fault}")));
+        Ok(host)
+    }
+
+    fn unknown_options(&self, command: &str, options: &[String]) -> Result<Option<String>> {
+        let help = self.program.ask(&[command.to_owned(), "--help".to_owned()], &BTreeMap::new())?;
+        if !help.status.success() {
+            return Ok(Some(format!("the program has no command `{command}`")));
+        }
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let names = options.iter().filter(|word| word.starts_with("--"));
+        let unknown = names.map(|word| word.split('=').next().unwrap_or(word)).find(|name| !help.contains(*name));
+        Ok(unknown.map(|name| format!("`pangaea {command}` has no option {name}")))
+    }
+}
+
+/// The program's command and what follows it. Without arguments the program runs the store.
+fn command_of(given: &Given) -> (String, Vec<String>) {
+    // A manifest's `command` takes the place of the image's entry point, the program's path.
+    let mut words: Vec<String> = given.command.iter().skip(1).chain(&given.args).cloned().collect();
+    let has_command = words.first().is_some_and(|word| !word.starts_with('-'));
+    let command = if has_command { words.remove(0) } else { "run".to_owned() };
+    (command, words)
+}
+
+// === impl Host ===
+
+impl Host<'_> {
+    fn title(&self) -> String {
+        self.workload.title()
+    }
+
+    fn key(&self, key: &str) -> &str {
+        self.configuration.get(key).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Whether the program has understood the environment, so that there is something to compare.
+    fn is_understood(&self) -> bool {
+        !self.configuration.is_empty()
+    }
+}

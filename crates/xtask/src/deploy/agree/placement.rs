@@ -1,0 +1,94 @@
+//! Every module is hosted, by one workload; replicas and grace periods fit the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::Host;
+use crate::deploy::objects::{kind, number, of_kind, text};
+
+pub(super) fn faults(documents: &[Value], hosts: &[Host<'_>], modules: &[String]) -> Vec<String> {
+    // Where an environment is not understood, that is the fault, and who hosts what is not known.
+    let is_known = hosts.iter().all(|host| host.is_understood() || host.command != "run");
+    let mut faults = if is_known { hosting_faults(hosts, modules) } else { Vec::new() };
+    for host in hosts.iter().filter(|host| host.is_understood()) {
+        faults.extend(replica_fault(documents, host));
+        faults.extend(drain_fault(host));
+    }
+    faults
+}
+
+/// Releases of one module side by side (`version: v1`, `v2`) bear one name, and count once.
+fn hosting_faults(hosts: &[Host<'_>], modules: &[String]) -> Vec<String> {
+    let mut hosted: BTreeMap<String, BTreeSet<&str>> =
+        modules.iter().map(|name| (name.clone(), BTreeSet::new())).collect();
+    let mut faults = Vec::new();
+    for host in hosts.iter().filter(|host| host.is_understood()) {
+        let named = list_of(host.key("runtime.modules"));
+        let takes_all = named.is_empty() || named == ["*"];
+        let by = match host.workload.label("app.kubernetes.io/name") {
+            "" => host.workload.name(),
+            label => label,
+        };
+        for module in if takes_all { modules.to_vec() } else { named } {
+            match hosted.get_mut(&module) {
+                Some(hosts) => {
+                    hosts.insert(by);
+                }
+                None => faults.push(format!("{}: the program has no module {module}", host.title())),
+            }
+        }
+    }
+    for (module, by) in &hosted {
+        match by.len() {
+            0 => faults.push(format!("no workload hosts the module {module}: add it, or name it in runtime.modules")),
+            1 => {}
+            _ => {
+                faults.push(format!("the module {module} is hosted by {by:?}: two leaders would take turns; keep one"))
+            }
+        }
+    }
+    faults
+}
+
+/// Reads `["product", "order"]` as the program prints it.
+fn list_of(text: &str) -> Vec<String> {
+    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let words = inner.split(',').map(|word| word.trim().trim_matches('"').to_owned());
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// A process must know that it has equals: it then refuses a bus or a database that cannot be shared.
+fn replica_fault(documents: &[Value], host: &Host<'_>) -> Option<String> {
+    let scaler = of_kind(documents, "HorizontalPodAutoscaler").find(|scaler| {
+        text(scaler, "/spec/scaleTargetRef/kind") == kind(host.workload.document)
+            && text(scaler, "/spec/scaleTargetRef/name") == host.workload.name()
+    });
+    let most = scaler.and_then(|scaler| number(scaler, "/spec/maxReplicas")).unwrap_or_default();
+    let most = most.max(host.workload.replicas());
+    let known: u64 = host.key("runtime.replicas").parse().unwrap_or(1);
+    if most > 1 && known < 2 {
+        return Some(format!(
+            "{}: up to {most} pods run, and the program is told of {known}: set PANGAEA__RUNTIME__REPLICAS",
+            host.title()
+        ));
+    }
+    let least = scaler.and_then(|scaler| number(scaler, "/spec/minReplicas")).unwrap_or(host.workload.replicas());
+    (known > most.max(least)).then(|| {
+        format!("{}: PANGAEA__RUNTIME__REPLICAS is {known}, and at most {most} pods run: make them equal", host.title())
+    })
+}
+
+/// The kubelet counts the wait before SIGTERM into the grace period.
+fn drain_fault(host: &Host<'_>) -> Option<String> {
+    let grace_ms = host.workload.grace_s() * 1_000;
+    let pre_stop_ms = number(host.container, "/lifecycle/preStop/sleep/seconds").unwrap_or_default() * 1_000;
+    let drain_ms: u64 = host.key("runtime.drain_timeout_ms").parse().ok()?;
+    (pre_stop_ms + drain_ms >= grace_ms).then(|| {
+        format!(
+            "{}: {pre_stop_ms} ms before the signal and {drain_ms} ms of drain (runtime.drain_timeout_ms) leave nothing of \
+             the grace period of {grace_ms} ms: raise terminationGracePeriodSeconds",
+            host.title()
+        )
+    })
+}

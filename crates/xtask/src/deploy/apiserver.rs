@@ -1,0 +1,113 @@
+//! A real kube-apiserver and etcd judge every overlay, and every pod template as a bare Pod under PodSecurity "restricted".
+//!
+//! Built once, from the Go modules of Kubernetes; that takes long, so this check is run by name and not with the tests.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use self::cluster::Cluster;
+use super::objects::{of_kind, text, title};
+use super::render::{self, render};
+use super::{Context, Outcome};
+
+mod build;
+mod cluster;
+mod crds;
+mod kubectl;
+mod pods;
+mod refused;
+
+/// Kinds that others of the same overlay are admitted by; they are made for real, before the rest is tried.
+const FIRST: [&str; 3] = ["Namespace", "ServiceAccount", "PriorityClass"];
+
+/// Tries every overlay.
+///
+/// # Errors
+/// When the cluster does not start.
+pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let programs = match build::programs(ctx) {
+        Ok(programs) => programs,
+        Err(error) => {
+            outcome.missing.push(("kube-apiserver".to_owned(), format!("{error:#}")));
+            return Ok(outcome);
+        }
+    };
+    let cluster = Cluster::start(&programs)?;
+    println!("kube-apiserver {} on {}", build::KUBERNETES, cluster.url());
+    let served = crds::install(ctx, &cluster, &mut outcome)?;
+    let mut unserved = BTreeSet::new();
+    for overlay in render::overlays(ctx)? {
+        let (documents, left_out): (Vec<_>, Vec<_>) =
+            render(ctx, &overlay)?.into_iter().partition(|document| served.contains(group(document)));
+        unserved.extend(left_out.iter().map(|document| group(document).to_owned()));
+        let left_out: BTreeSet<_> = left_out.iter().map(title).collect();
+        let mut faults = overlay_faults(&cluster, &overlay, &documents)?;
+        let (count, pod_faults) = pods::faults(&cluster, &overlay, &documents)?;
+        faults.extend(pod_faults);
+        match faults.is_empty() {
+            true => outcome.passed.push(format!(
+                "{overlay}: {} objects accepted (dry run), {count} pod templates as bare Pods under \"restricted\"{}",
+                documents.len(),
+                if left_out.is_empty() { String::new() } else { format!("; not tried: {left_out:?}") },
+            )),
+            false => outcome.failed.extend(faults),
+        }
+    }
+    for group in unserved {
+        let why = "there is none, so its objects were not tried; who has its chart puts its CRDs into target/tools/crds";
+        outcome.missing.push((format!("CRDs of {group}"), why.to_owned()));
+    }
+    refused::check(&cluster, &mut outcome)?;
+    Ok(outcome)
+}
+
+/// `gateway.networking.k8s.io` of `gateway.networking.k8s.io/v1`; empty for the core group.
+fn group(document: &Value) -> &str {
+    text(document, "/apiVersion").rsplit_once('/').map(|(group, _)| group).unwrap_or_default()
+}
+
+/// Applies what must be there first, and tries the whole. What is refused is tried again alone, so that it has its name.
+fn overlay_faults(cluster: &Cluster, overlay: &str, documents: &[Value]) -> Result<Vec<String>> {
+    make_namespaces(cluster, documents)?;
+    let first = FIRST.iter().flat_map(|wanted| of_kind(documents, wanted));
+    cluster.kubectl().make(&first.collect::<Vec<_>>())?;
+    let all: Vec<_> = documents.iter().collect();
+    if cluster.kubectl().apply(&all, true)?.is_ok() {
+        return Ok(Vec::new());
+    }
+    let mut faults = Vec::new();
+    for document in documents {
+        if let Err(refusal) = cluster.kubectl().apply(&[document], true)? {
+            faults.push(format!("deploy/k8s/overlays/{overlay}: {}: refused: {refusal}", title(document)));
+        }
+    }
+    if faults.is_empty() {
+        faults.push(format!(
+            "deploy/k8s/overlays/{overlay}: refused as a whole, and each object alone was not: see two of one name"
+        ));
+    }
+    Ok(faults)
+}
+
+/// Namespaces that somebody else makes, as `istio-system`: plain here.
+fn make_namespaces(cluster: &Cluster, documents: &[Value]) -> Result<()> {
+    let named: BTreeSet<_> = documents.iter().map(|document| text(document, "/metadata/namespace")).collect();
+    for name in named.into_iter().filter(|name| !name.is_empty()) {
+        // Applied once more without labels, it would lose those that an overlay gave it.
+        if cluster.kubectl().raw(&format!("/api/v1/namespaces/{name}")).is_err() {
+            let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+            cluster.kubectl().make(&[&namespace])?;
+        }
+    }
+    Ok(())
+}
+
+/// A copy in another namespace.
+fn moved(document: &Value, namespace: &str) -> Value {
+    let mut copy = document.clone();
+    copy["metadata"]["namespace"] = namespace.into();
+    copy
+}

@@ -1,0 +1,112 @@
+//! The definitions of everything that the overlays use beyond Kubernetes itself, out of their projects' Go modules.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use crate::deploy::objects::{kind, list, name, text};
+use crate::deploy::{Context, Outcome, gotool, render};
+
+/// Module, version, and the file or folder in it. Folders hold one definition a file.
+const SOURCES: [(&str, &str, &str); 6] = [
+    ("sigs.k8s.io/gateway-api", "v1.5.1", "config/crd/standard"),
+    ("istio.io/api", "v1.32.0", "kubernetes/customresourcedefinitions.gen.yaml"),
+    ("github.com/prometheus-operator/prometheus-operator", "v0.85.0", "example/prometheus-operator-crd"),
+    ("github.com/external-secrets/external-secrets", "v0.16.2", "config/crds/bases"),
+    ("github.com/envoyproxy/gateway", "v1.9.1", "charts/gateway-helm/charts/crds/crds/generated"),
+    ("sigs.k8s.io/aws-load-balancer-controller", "v0.0.0-20260423195125-93ff3b5fdaad", "config/crd/gateway"),
+];
+
+const SERVED_MAX: Duration = Duration::from_secs(60);
+
+/// Installs what can be had, and returns the groups that the server knows, its own among them.
+///
+/// # Errors
+/// When the server refuses a definition, or does not serve it within a minute.
+pub(super) fn install(ctx: &Context, cluster: &Cluster, outcome: &mut Outcome) -> Result<BTreeSet<String>> {
+    let mut definitions = Vec::new();
+    for (module, version, place) in SOURCES {
+        match gotool::module(ctx, module, version) {
+            Ok(folder) => definitions.extend(read(&folder.join(place))?),
+            Err(error) => outcome.missing.push((format!("CRDs of {module}"), format!("{error:#}"))),
+        }
+    }
+    // For what no registry serves: who has the CRDs of a chart puts them here.
+    let own = ctx.tools.join("crds");
+    if own.is_dir() {
+        definitions.extend(read(&own)?);
+    }
+    for chunk in definitions.chunks(10) {
+        let all: Vec<&Value> = chunk.iter().collect();
+        cluster.kubectl().make(&all)?;
+    }
+    println!("{} definitions are installed", definitions.len());
+    wait_served(cluster, &definitions)
+}
+
+/// Definitions of a file, or of every file of a folder.
+fn read(place: &Path) -> Result<Vec<Value>> {
+    let mut files = vec![place.to_owned()];
+    if place.is_dir() {
+        files = fs::read_dir(place)?.flatten().map(|entry| entry.path()).collect();
+        files.sort_unstable();
+    }
+    let yaml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml");
+    let mut definitions = Vec::new();
+    for file in files.iter().filter(|path| yaml(path)) {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        let documents = render::documents(&text).with_context(|| file.display().to_string())?;
+        definitions.extend(documents.into_iter().filter(|one| kind(one) == "CustomResourceDefinition").map(alone));
+    }
+    if definitions.is_empty() {
+        bail!("{} holds no CustomResourceDefinition", place.display());
+    }
+    Ok(definitions)
+}
+
+/// Without the web hook that converts between versions: its server is not here, and one version is enough.
+fn alone(mut definition: Value) -> Value {
+    if let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("conversion");
+    }
+    if let Some(definition) = definition.as_object_mut() {
+        definition.remove("status");
+    }
+    definition
+}
+
+/// The server serves a definition a little later than it takes it.
+fn wait_served(cluster: &Cluster, definitions: &[Value]) -> Result<BTreeSet<String>> {
+    let until = Instant::now() + SERVED_MAX;
+    let wanted: BTreeSet<_> = definitions.iter().map(|definition| text(definition, "/spec/group").to_owned()).collect();
+    loop {
+        let answer = cluster.kubectl().raw("/apis/apiextensions.k8s.io/v1/customresourcedefinitions");
+        let answer: Value = serde_json::from_str(&answer.map_err(|error| anyhow!("definitions: {error}"))?)?;
+        let waiting = list(&answer, "/items").iter().find(|definition| !is_established(definition)).map(name);
+        let groups = groups(cluster)?;
+        match waiting {
+            None if wanted.is_subset(&groups) => return Ok(groups),
+            _ if Instant::now() >= until => bail!("not served after a minute: {waiting:?}; groups: {groups:?}"),
+            _ => sleep(Duration::from_millis(500)),
+        }
+    }
+}
+
+fn is_established(definition: &Value) -> bool {
+    let mut conditions = list(definition, "/status/conditions").iter();
+    conditions.any(|one| text(one, "/type") == "Established" && text(one, "/status") == "True")
+}
+
+/// Every API group, the core one as an empty text.
+fn groups(cluster: &Cluster) -> Result<BTreeSet<String>> {
+    let answer = cluster.kubectl().raw("/apis").map_err(|error| anyhow!("GET /apis: {error}"))?;
+    let answer: Value = serde_json::from_str(&answer)?;
+    let names = list(&answer, "/groups").iter().map(|group| text(group, "/name").to_owned());
+    Ok(names.chain([String::new()]).collect())
+}

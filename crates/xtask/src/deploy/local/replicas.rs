@@ -1,0 +1,171 @@
+//! The processes that were started: ready in time, drained in time, and stopped whatever happens.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::pods::{Pod, Pods};
+use super::probes::probe;
+use crate::deploy::objects::{is_ours, number};
+use crate::process::{Interrupt, Signal, stop};
+use crate::workspace;
+
+const POLL: Duration = Duration::from_millis(200);
+const LOG_LINES: usize = 15;
+/// Of what is not the store's.
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// Children in the order of their start; what is left of them is stopped in the reverse order when this is dropped.
+#[derive(Debug)]
+pub(super) struct Children<'a> {
+    started: Vec<Started>,
+    interrupt: &'a Interrupt,
+}
+
+#[derive(Debug)]
+struct Started {
+    /// `Deployment product`, and the pod's ordinal.
+    of: (String, u64),
+    child: Child,
+    log: PathBuf,
+    /// How long it may take to end after SIGTERM; none for what is not the store's.
+    drain_max: Option<Duration>,
+}
+
+// === impl Children ===
+
+impl<'a> Children<'a> {
+    pub(super) fn new(interrupt: &'a Interrupt) -> Self {
+        Self { started: Vec::new(), interrupt }
+    }
+
+    /// Starts a pod's process.
+    pub(super) fn start(&mut self, pod: &Pod<'_>, command: Command) -> Result<()> {
+        let of = (pod.title(), pod.ordinal);
+        let log = pod.root.with_extension("log");
+        let pre_stop_s = number(pod.container, "/lifecycle/preStop/sleep/seconds").unwrap_or_default();
+        let drain_s = pod.workload.grace_s().saturating_sub(pre_stop_s);
+        let drain_max = is_ours(pod.container).then(|| Duration::from_secs(drain_s));
+        self.start_as(of, command, log, drain_max)
+    }
+
+    pub(super) fn start_as(
+        &mut self,
+        of: (String, u64),
+        mut command: Command,
+        log: PathBuf,
+        drain_max: Option<Duration>,
+    ) -> Result<()> {
+        println!("{}-{}: $ {}", of.0, of.1, workspace::shown(&command));
+        let file = File::create(&log).with_context(|| format!("could not create {}", log.display()))?;
+        // A process group of its own: the terminal's Ctrl-C would else reach all at once, in no order.
+        command.process_group(0).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().with_context(|| format!("could not start {}", of.0))?;
+        self.started.push(Started { of, child, log, drain_max });
+        Ok(())
+    }
+
+    /// Waits for the startup and the readiness probe of all that runs, then asks the liveness probe once.
+    pub(super) fn wait_ready(&mut self, pods: &Pods<'_>) -> Result<Vec<String>> {
+        let begun = Instant::now();
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for pod in pods.all() {
+            let of = (pod.title(), pod.ordinal);
+            if !self.started.iter().any(|started| started.of == of) {
+                continue;
+            }
+            for name in ["startupProbe", "readinessProbe", "livenessProbe"] {
+                let Some(probe) = probe(pod, name) else { continue };
+                let until = Instant::now() + probe.patience();
+                while let Err(answer) = probe.try_once() {
+                    self.look()?;
+                    if Instant::now() >= until {
+                        let log = self.started.iter().find(|started| started.of == of).map(Started::last_lines);
+                        bail!("{}-{}: {name}: {answer}; its last lines: {}", of.0, of.1, log.unwrap_or_default());
+                    }
+                    sleep(POLL);
+                }
+            }
+            *counts.entry(of.0).or_default() += 1;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let told = |(title, count)| {
+            format!("{title}: {count} started, ready and alive by its probes, {seconds:.1} s after the start")
+        };
+        Ok(counts.into_iter().map(told).collect())
+    }
+
+    /// An error when one has ended by itself.
+    pub(super) fn look(&mut self) -> Result<()> {
+        ensure!(!self.interrupt.is_set(), "interrupted");
+        for started in &mut self.started {
+            if let Some(status) = started.child.try_wait()? {
+                bail!("{} has ended by itself ({status}); its last lines: {}", started.of.0, started.last_lines());
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGTERM to every process of the store, the last one first: each must end well within its grace period.
+    pub(super) fn drain(&mut self) -> Result<Vec<String>> {
+        let mut slowest: BTreeMap<String, (f64, u64)> = BTreeMap::new();
+        let mut kept = Vec::new();
+        while let Some(mut started) = self.started.pop() {
+            let Some(drain_max) = started.drain_max else {
+                kept.insert(0, started);
+                continue;
+            };
+            let begun = Instant::now();
+            let status = stop(&mut started.child, Signal::Term, drain_max);
+            let seconds = begun.elapsed().as_secs_f64();
+            let ended_well = status.is_some_and(|status| status.success()) && begun.elapsed() < drain_max;
+            if !ended_well {
+                self.started.append(&mut kept);
+                let (title, ordinal) = &started.of;
+                bail!(
+                    "{title}-{ordinal}: after SIGTERM it ended with {status:?} in {seconds:.1} s of {} s; its last lines: {}",
+                    drain_max.as_secs(),
+                    started.last_lines()
+                );
+            }
+            let entry = slowest.entry(started.of.0).or_insert((0.0, drain_max.as_secs()));
+            entry.0 = entry.0.max(seconds);
+        }
+        self.started = kept;
+        let told =
+            |(title, (seconds, max))| format!("{title}: drained after SIGTERM in {seconds:.1} s at most, of {max} s");
+        Ok(slowest.into_iter().map(told).collect())
+    }
+}
+
+impl Drop for Children<'_> {
+    fn drop(&mut self) {
+        while let Some(mut started) = self.started.pop() {
+            if stop(&mut started.child, Signal::Term, STOP_MAX).is_none() {
+                println!("{}: process {} could not be stopped", started.of.0, started.child.id());
+            }
+        }
+    }
+}
+
+/// The end of a log, in one line.
+pub(super) fn last_lines(log: &Path) -> String {
+    let log = fs::read(log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log).into_owned();
+    let lines: Vec<_> = log.lines().rev().take(LOG_LINES).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}
+
+// === impl Started ===
+
+impl Started {
+    fn last_lines(&self) -> String {
+        last_lines(&self.log)
+    }
+}
