@@ -13,6 +13,7 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::TestArgs;
+use crate::deploy;
 use crate::outcome::{Outcome, copy_and_count};
 use crate::postgres::Server;
 use crate::process::Interrupt;
@@ -44,6 +45,10 @@ pub(crate) fn run_steps(args: &TestArgs, steps: &mut Steps) -> Result<Outcome> {
         environment.insert("PANGAEA_RELEASE_0_1_0", release.map(|folder| folder.display().to_string()));
     }
     let outcome = run_tests(args, &environment, &interrupt, steps);
+    if args.cargo_test.is_empty() && !interrupt.is_set() {
+        let missing = deploy::run_in_tests(steps)?;
+        tools.missing.extend(missing.into_iter().map(|(name, why)| Missing { name, why }));
+    }
     steps.run("what could not run", || report_missing(&tools.missing, &allowed));
     Ok(outcome)
 }

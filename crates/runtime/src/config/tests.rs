@@ -66,7 +66,7 @@ fn every_variable_of_the_deployment_files_loads() {
             text.lines().filter_map(|line| line.trim().trim_start_matches("ENV ").trim().strip_prefix("PANGAEA__"))
         {
             let (name, value) = line.split_once([':', '=']).unwrap();
-            let value = value.trim_end_matches('\\').trim().trim_matches('\'');
+            let value = value.trim_end_matches('\\').trim().trim_matches(['\'', '"']);
             let sources = with_environment(&[(&format!("PANGAEA__{name}"), value)]);
             Config::load(&sources).unwrap_or_else(|error| panic!("{line}: {error}"));
             found += 1;

@@ -1,6 +1,6 @@
 //! compose.yaml: pinned images, files that are there, and an environment that the program accepts.
 //!
-//! Compose itself is asked too, where there is a `docker compose`.
+//! What docker compose is built on reads it, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::promtool::yaml;
 use super::{Context, Outcome};
+use crate::tools;
 
 const PROFILES: [&str; 2] = ["together", "apart"];
 
@@ -38,7 +39,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
         true => outcome.passed.push(format!("compose.yaml: {} services", services.len())),
         false => outcome.failed.extend(complaints.into_iter().map(|why| format!("deploy/compose.yaml: {why}"))),
     }
-    by_compose(ctx, &mut outcome);
+    by_compose(ctx, &mut outcome)?;
     Ok(outcome)
 }
 
@@ -148,22 +149,25 @@ fn targets(ctx: &Context, services: &Services) -> Result<Vec<String>> {
         .collect())
 }
 
-fn by_compose(ctx: &Context, outcome: &mut Outcome) {
-    let compose = |words: &[&str]| Command::new("docker").arg("compose").args(words).output();
-    if !compose(&["version"]).is_ok_and(|output| output.status.success()) {
-        outcome.missing.push(("docker-compose".to_owned(), "no `docker compose`".to_owned()));
-        return;
-    }
-    let file = ctx.root.join("deploy/compose.yaml").display().to_string();
-    for profile in PROFILES {
-        match compose(&["--file", &file, "--profile", profile, "config", "--quiet"]) {
-            Ok(output) if output.status.success() => outcome.passed.push(format!("docker compose reads {profile}")),
-            Ok(output) => outcome
-                .failed
-                .push(format!("deploy/compose.yaml: {profile}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-            Err(error) => outcome.failed.push(format!("docker compose: {error}")),
+/// The strict schema, and what only the whole file can be wrong in.
+fn by_compose(ctx: &Context, outcome: &mut Outcome) -> Result<()> {
+    let reader = match tools::compose_reader() {
+        Ok(reader) => reader,
+        Err(error) => {
+            outcome.missing.push(("compose-go".to_owned(), format!("{error:#}")));
+            return Ok(());
+        }
+    };
+    let file = ctx.root.join("deploy/compose.yaml");
+    let output = Command::new(reader).arg(&file).output().context("compose-go does not start")?;
+    match output.status.success() {
+        true => outcome.passed.push("compose.yaml is what docker compose reads".to_owned()),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            outcome.failed.push(format!("deploy/compose.yaml: {said}"));
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

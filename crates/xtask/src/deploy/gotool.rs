@@ -35,9 +35,8 @@ pub(crate) fn program(ctx: &Context, name: &str, package: &str, version: &str) -
 pub(crate) fn module(ctx: &Context, module: &str, version: &str) -> Result<PathBuf> {
     let what = format!("{module}@{version}");
     let output = go(ctx)?.args(["mod", "download", "-json", &what]).output()?;
-    let about: Value = serde_json::from_slice(&output.stdout).with_context(|| {
-        format!("go mod download {what}: {}", String::from_utf8_lossy(&output.stderr).trim())
-    })?;
+    let about: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("go mod download {what}: {}", String::from_utf8_lossy(&output.stderr).trim()))?;
     if let Some(error) = about.get("Error").and_then(Value::as_str) {
         bail!("go mod download {what}: {error}");
     }
@@ -48,7 +47,6 @@ pub(crate) fn module(ctx: &Context, module: &str, version: &str) -> Result<PathB
 /// `go`, outside of any module, with all that it writes under target/tools.
 fn go(ctx: &Context) -> Result<Command> {
     let go = on_path("go").ok_or_else(|| anyhow!("no `go` on PATH"))?;
-    ensure!(ctx.is_install_allowed, "it is not there, and nothing may be installed");
     let home = ctx.tools.join("go");
     fs::create_dir_all(&home)?;
     let mut command = Command::new(go);

@@ -56,8 +56,6 @@ pub(crate) struct Context {
     pub(crate) tools: PathBuf,
     /// The store's program.
     pub(crate) program: PathBuf,
-    /// Whether packages may be installed system-wide.
-    pub(crate) is_install_allowed: bool,
 }
 
 /// What a check has found.
@@ -74,22 +72,32 @@ pub(crate) struct Outcome {
 /// A check by its name.
 struct Check {
     name: &'static str,
-    /// Not part of the test run: it takes minutes.
-    is_long: bool,
+    when: When,
     run: fn(&Context) -> Result<Outcome>,
 }
 
+/// What a check takes decides when it runs by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum When {
+    /// In every test run: seconds, and tools that are quickly had.
+    Tests,
+    /// With `--check`: its tools take a while to be had for the first time.
+    Asked,
+    /// With `--all`, or by its name: minutes.
+    All,
+}
+
 const CHECKS: &[Check] = &[
-    Check { name: "drift", is_long: false, run: generate::check },
-    Check { name: "render", is_long: false, run: render::check },
-    Check { name: "schemas", is_long: false, run: schemas::check },
-    Check { name: "policy", is_long: false, run: policy::check },
-    Check { name: "promtool", is_long: false, run: promtool::check },
-    Check { name: "metrics", is_long: false, run: metrics::check },
-    Check { name: "compose", is_long: false, run: compose::check },
-    Check { name: "envoy", is_long: false, run: envoy::check },
-    Check { name: "supply", is_long: true, run: supply::check },
-    Check { name: "image", is_long: true, run: image::check },
+    Check { name: "drift", when: When::Tests, run: generate::check },
+    Check { name: "render", when: When::Tests, run: render::check },
+    Check { name: "policy", when: When::Tests, run: policy::check },
+    Check { name: "promtool", when: When::Tests, run: promtool::check },
+    Check { name: "metrics", when: When::Tests, run: metrics::check },
+    Check { name: "envoy", when: When::Tests, run: envoy::check },
+    Check { name: "schemas", when: When::Asked, run: schemas::check },
+    Check { name: "compose", when: When::Asked, run: compose::check },
+    Check { name: "supply", when: When::All, run: supply::check },
+    Check { name: "image", when: When::All, run: image::check },
 ];
 
 /// `cargo xtask deploy`.
@@ -109,20 +117,34 @@ pub(crate) fn run(args: &DeployArgs) -> Result<ExitCode> {
         bail!("there is no check {unknown}; there are {}", known.join(", "));
     }
     let mut steps = Steps::default();
-    let is_wanted = |check: &&Check| match args.only.is_empty() {
-        true => args.all || !check.is_long,
+    let most = if args.all { When::All } else { When::Asked };
+    let missing = run_checks(&context, &mut steps, |check| match args.only.is_empty() {
+        true => check.when <= most,
         false => args.only.iter().any(|name| name == check.name),
-    };
-    let mut missing = Vec::new();
-    for check in CHECKS.iter().filter(is_wanted) {
-        let found = steps.run(&format!("deploy: {}", check.name), || judge((check.run)(&context)?));
-        missing.extend(found.unwrap_or_default());
-    }
+    });
     println!("{}", steps.table());
     for (tool, reason) in &missing {
         println!("missing: {tool}: {reason}");
     }
     Ok(if steps.failed() == 0 && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Those of a test run, with the program that it has built. Gives the tools that are missing.
+///
+/// # Errors
+/// When the program is not there.
+pub(crate) fn run_in_tests(steps: &mut Steps) -> Result<Vec<(String, String)>> {
+    let context = Context::new(Some(target().join("debug/pangaea")))?;
+    Ok(run_checks(&context, steps, |check| check.when == When::Tests))
+}
+
+fn run_checks(context: &Context, steps: &mut Steps, is_wanted: impl Fn(&Check) -> bool) -> Vec<(String, String)> {
+    let mut missing = Vec::new();
+    for check in CHECKS.iter().filter(|check| is_wanted(check)) {
+        let found = steps.run(&format!("deploy: {}", check.name), || judge((check.run)(context)?));
+        missing.extend(found.unwrap_or_default());
+    }
+    missing
 }
 
 /// Prints what was found. Gives the tools that are missing.
@@ -146,7 +168,6 @@ impl Context {
             Some(program) => std::path::absolute(program)?,
             None => crate::binary::debug()?,
         };
-        let is_install_allowed = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        Ok(Self { root: root(), tools: target().join("tools"), program, is_install_allowed })
+        Ok(Self { root: root(), tools: target().join("tools"), program })
     }
 }

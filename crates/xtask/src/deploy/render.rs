@@ -68,8 +68,11 @@ pub(crate) fn render(ctx: &Context, overlay: &str) -> Result<Vec<Value>> {
 /// # Errors
 /// When it is no YAML, or has a key twice.
 pub(crate) fn documents(text: &str) -> Result<Vec<Value>> {
-    let documents = serde_yaml_ng::Deserializer::from_str(text).map(Value::deserialize);
-    let documents: Vec<Value> = documents.collect::<Result<_, _>>()?;
+    let documents = serde_yaml_ng::Deserializer::from_str(text).map(|document| {
+        // Not straight into JSON's values, which let the last of two equal keys win.
+        Ok(serde_json::to_value(serde_yaml_ng::Value::deserialize(document)?)?)
+    });
+    let documents: Vec<Value> = documents.collect::<Result<_>>()?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 

@@ -43,7 +43,11 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
             Ok(documents) => {
                 let faults = validator.faults(&documents)?;
                 if faults.is_empty() {
-                    outcome.passed.push(format!("{overlay}: {} objects are valid for Kubernetes {}", documents.len(), validator.version));
+                    outcome.passed.push(format!(
+                        "{overlay}: {} objects are valid for Kubernetes {}",
+                        documents.len(),
+                        validator.version
+                    ));
                 }
                 outcome.failed.extend(faults.iter().map(|fault| format!("deploy/k8s/overlays/{overlay}: {fault}")));
             }
@@ -56,9 +60,8 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
 /// What must be refused: a field that Kubernetes, a CRD, or the metadata of a CRD's object does not know, a value of a wrong
 /// type, and a kind without a schema.
 fn wrong() -> [(&'static str, Value); 5] {
-    let gateway = |metadata: Value, spec: Value| {
-        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": metadata, "spec": spec})
-    };
+    let api = "gateway.networking.k8s.io/v1";
+    let gateway = |metadata: Value, spec: Value| json!({"apiVersion": api, "kind": "Gateway", "metadata": metadata, "spec": spec});
     let listener = json!({"name": "http", "port": 80, "protocol": "HTTP"});
     [
         (

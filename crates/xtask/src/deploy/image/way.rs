@@ -47,6 +47,7 @@ impl Way {
                 outcome.missing.push(("docker-engine".to_owned(), format!("{error:#}")));
                 let image = folder.join("root");
                 assemble(program, &image)?;
+                fs::create_dir_all(image.join("dev"))?;
                 Ok(Self::Chroot(image))
             }
         }
@@ -112,10 +113,12 @@ impl Way {
     }
 }
 
-/// Mounts of its own, then the image's user in the image's folder. Without data /data stays what it is in the image.
+/// Mounts of its own, then the image's user in the image's folder. Without data /data stays what it is in the image. As every
+/// container has one, there is a /dev: a static program asks /dev/urandom.
 fn chroot(image: &Path, data: Option<&Path>) -> Result<Command> {
     let unshare = on_path("unshare").ok_or_else(|| anyhow!("no `unshare` on PATH"))?;
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && mount -t tmpfs tmpfs \"$1/tmp\" \
+        && mount --bind /dev \"$1/dev\" \
         && { [ -z \"$2\" ] || mount --bind \"$2\" \"$1/data\"; } && root=$1 && shift 2 \
         && exec chroot --userspec=65532:65532 --groups= \"$root\" /pangaea \"$@\"";
     let mut command = Command::new(unshare);

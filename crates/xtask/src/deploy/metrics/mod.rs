@@ -27,6 +27,8 @@ const SMALL_QUEUE: [&str; 2] = ["writer.batch_max=8", "writer.queue_max=8"];
 
 /// What an expression asks for, and who says so.
 type Asked = BTreeMap<Selector, BTreeSet<String>>;
+/// What the rules record, with the labels that each of them is given.
+type Recorded = BTreeMap<String, Vec<BTreeMap<String, String>>>;
 
 /// # Errors
 /// When a file cannot be read, or a store does not start.
@@ -78,7 +80,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
 fn complaint(
     selector: &Selector,
     series: &Series,
-    recorded: &BTreeMap<String, Vec<BTreeMap<String, String>>>,
+    recorded: &Recorded,
     foreign: &BTreeMap<String, String>,
 ) -> Option<String> {
     if let Some(of_record) = recorded.get(&selector.name) {
@@ -99,10 +101,10 @@ fn complaint(
     series.complaint(selector)
 }
 
-/// What the rules ask for, and what they record, with the labels that each record is given.
-fn of_rules(ctx: &Context) -> Result<(Asked, BTreeMap<String, Vec<BTreeMap<String, String>>>)> {
+/// What the rules ask for, and what they record.
+fn of_rules(ctx: &Context) -> Result<(Asked, Recorded)> {
     let mut asked = Asked::new();
-    let mut recorded: BTreeMap<String, Vec<BTreeMap<String, String>>> = BTreeMap::new();
+    let mut recorded = Recorded::new();
     for name in RULES {
         let mut file = yaml(&ctx.root.join("deploy/observability/prometheus/rules").join(format!("{name}.yaml")))?;
         for rule in rules_of(&mut file) {

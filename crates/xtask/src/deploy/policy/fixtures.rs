@@ -62,12 +62,16 @@ impl Fixtures {
             findings.map(|(rule, fault)| (rule, format!("{fault} [{rule}]"))).collect::<Vec<_>>()
         };
         let findings = told(&self.good);
-        outcome.failed.extend(findings.into_iter().map(|(_, shown)| format!("deploy/checks/fixtures/good.yaml: {shown}")));
+        outcome
+            .failed
+            .extend(findings.into_iter().map(|(_, shown)| format!("deploy/checks/fixtures/good.yaml: {shown}")));
         for fixture in &self.faulty {
             let findings = told(&fixture.documents(&self.good)?);
             let shown: Vec<_> = findings.iter().map(|(_, shown)| shown.as_str()).collect();
             match findings.as_slice() {
-                [(rule, shown)] if *rule == fixture.refused => outcome.passed.push(format!("{}: {shown}", fixture.file)),
+                [(rule, shown)] if *rule == fixture.refused => {
+                    outcome.passed.push(format!("{}: {shown}", fixture.file))
+                }
                 _ => outcome.failed.push(format!(
                     "deploy/checks/fixtures/{}: the rule {} must refuse it once, and no other; found: {}",
                     fixture.file,
@@ -78,7 +82,9 @@ impl Fixtures {
         }
         let shown: BTreeSet<_> = self.faulty.iter().map(|fixture| fixture.refused.as_str()).collect();
         let bare = RULES.iter().filter(|(rule, _)| !shown.contains(rule));
-        outcome.failed.extend(bare.map(|(rule, _)| format!("deploy/checks/fixtures: none is refused by the rule {rule}")));
+        outcome
+            .failed
+            .extend(bare.map(|(rule, _)| format!("deploy/checks/fixtures: none is refused by the rule {rule}")));
         Ok(())
     }
 }
@@ -101,9 +107,8 @@ impl Fixture {
         let mut documents = good.to_vec();
         for change in &self.changes {
             let wanted = text(change, "/object");
-            let is_it = |object: &&mut Value| {
-                format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name")) == wanted
-            };
+            let is_it =
+                |object: &&mut Value| format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name")) == wanted;
             let object = documents.iter_mut().find(is_it);
             let object = object.ok_or_else(|| anyhow!("{}: good.yaml has no {wanted}", self.file))?;
             apply(change, object).with_context(|| format!("{}: {wanted}", self.file))?;

@@ -51,7 +51,9 @@ pub(super) fn nats_marks(objects: &Objects<'_>) -> Vec<Fault> {
 
 fn is_opaque(object: &Value, port: u64) -> bool {
     mark(object, "annotations", OPAQUE).split(',').any(|marked| match marked.trim().split_once('-') {
-        Some((from, to)) => from.parse().is_ok_and(|from: u64| from <= port) && to.parse().is_ok_and(|to: u64| port <= to),
+        Some((from, to)) => {
+            from.parse().is_ok_and(|from: u64| from <= port) && to.parse().is_ok_and(|to: u64| port <= to)
+        }
         None => marked.trim().parse() == Ok(port),
     })
 }

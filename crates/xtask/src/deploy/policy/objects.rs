@@ -145,7 +145,8 @@ impl<'a> Objects<'a> {
         for source in list(container, "/envFrom") {
             let map = self.find("ConfigMap", text(source, "/configMapRef/name"));
             let data = map.and_then(|map| map.get("data")).and_then(Value::as_object);
-            environment.extend(data.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))));
+            environment
+                .extend(data.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))));
         }
         let own = list(container, "/env").iter();
         environment.extend(own.filter_map(|entry| Some((entry.get("name")?.as_str()?, entry.get("value")?.as_str()?))));
@@ -167,7 +168,8 @@ impl<'a> Objects<'a> {
     /// The most replicas that the workload may come to.
     pub(super) fn replicas_max(self, workload: Workload<'_>) -> u64 {
         let own = number(workload.object, "/spec/replicas").unwrap_or(1);
-        let scaled = self.autoscalers("HorizontalPodAutoscaler", workload).filter_map(|s| number(s, "/spec/maxReplicas"));
+        let scaled =
+            self.autoscalers("HorizontalPodAutoscaler", workload).filter_map(|s| number(s, "/spec/maxReplicas"));
         scaled.chain([own]).max().unwrap_or(own)
     }
 }

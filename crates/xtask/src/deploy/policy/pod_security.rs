@@ -6,7 +6,15 @@ use super::objects::{Fault, Objects, Workload, in_containers, is_true, list, num
 
 /// Volumes that the profile allows.
 const VOLUMES: [&str; 9] = [
-    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
 ];
 /// Settings of the kernel that a pod may change without touching others.
 const SYSCTLS: [&str; 9] = [
@@ -102,7 +110,8 @@ pub(super) fn unsafe_options(objects: &Objects<'_>) -> Vec<Fault> {
         if !matches!(text(container, "/securityContext/procMount"), "" | "Default") {
             return Some("remove securityContext.procMount".to_owned());
         }
-        if setting(workload, container, "appArmorProfile").is_some_and(|profile| text(profile, "/type") == "Unconfined") {
+        if setting(workload, container, "appArmorProfile").is_some_and(|profile| text(profile, "/type") == "Unconfined")
+        {
             return Some("an AppArmor profile of the type Unconfined is not allowed".to_owned());
         }
         let selinux = setting(workload, container, "seLinuxOptions")?;

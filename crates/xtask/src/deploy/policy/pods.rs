@@ -11,9 +11,7 @@ const GRACE_DEFAULT_S: u64 = 30;
 
 /// Istio's proxy has this user, and what it sends passes by the proxy.
 pub(super) fn uid_1337(objects: &Objects<'_>) -> Vec<Fault> {
-    let is_it = |value: &Value| {
-        ["runAsUser", "runAsGroup"].iter().any(|key| value["securityContext"][key] == 1337)
-    };
+    let is_it = |value: &Value| ["runAsUser", "runAsGroup"].iter().any(|key| value["securityContext"][key] == 1337);
     let wrong = objects.workloads().filter(|w| is_it(w.pod()) || w.all_containers().any(is_it));
     wrong.map(|w| Fault::new(w.object, "take another user and group than 1337: they are Istio's proxy's")).collect()
 }
@@ -66,7 +64,9 @@ pub(super) fn liveness_on_readyz(objects: &Objects<'_>) -> Vec<Fault> {
     in_containers(objects, |_, container| {
         let path = text(container, "/livenessProbe/httpGet/path");
         let is_wrong = path == "/readyz" || path.starts_with("/readyz?");
-        is_wrong.then(|| "livenessProbe asks for /readyz, so that a database's outage kills the pods: take /healthz".to_owned())
+        is_wrong.then(|| {
+            "livenessProbe asks for /readyz, so that a database's outage kills the pods: take /healthz".to_owned()
+        })
     })
 }
 
@@ -75,7 +75,8 @@ pub(super) fn grace_period(objects: &Objects<'_>) -> Vec<Fault> {
     let services = objects.workloads().filter(|workload| workload.is_service());
     let faults = services.flat_map(|workload| {
         let grace_s = number(workload.pod(), "/terminationGracePeriodSeconds").unwrap_or(GRACE_DEFAULT_S);
-        let fault = move |container| Some(Fault::within(workload, container, grace_fault(objects, grace_s, container)?));
+        let fault =
+            move |container| Some(Fault::within(workload, container, grace_fault(objects, grace_s, container)?));
         workload.containers().filter(|container| !list(container, "/ports").is_empty()).filter_map(fault)
     });
     faults.collect()
@@ -93,7 +94,8 @@ fn grace_fault(objects: &Objects<'_>, grace_s: u64, container: &Value) -> Option
 
 fn drain_ms(objects: &Objects<'_>, container: &Value) -> u64 {
     let documents = *objects;
-    let given = documents.environment(container).get("PANGAEA__RUNTIME__DRAIN_TIMEOUT_MS").and_then(|ms| ms.parse().ok());
+    let given =
+        documents.environment(container).get("PANGAEA__RUNTIME__DRAIN_TIMEOUT_MS").and_then(|ms| ms.parse().ok());
     given.unwrap_or(DRAIN_DEFAULT_MS)
 }
 

@@ -45,7 +45,8 @@ fn method(of: &Value) -> &str {
 /// In Istio's namespace a Service without a VirtualService has the default's retries.
 fn istios_default(objects: &Objects<'_>) -> Vec<Fault> {
     let is_istio = |namespace: &Value| {
-        mark(namespace, "labels", "istio-injection") == "enabled" || !mark(namespace, "labels", "istio.io/rev").is_empty()
+        mark(namespace, "labels", "istio-injection") == "enabled"
+            || !mark(namespace, "labels", "istio.io/rev").is_empty()
     };
     if !objects.of_kind("Namespace").any(is_istio) {
         return Vec::new();
@@ -56,7 +57,8 @@ fn istios_default(objects: &Objects<'_>) -> Vec<Fault> {
     };
     let services = ONCE.iter().filter_map(|name| Some((name, objects.find("Service", name)?)));
     let bare = services.filter(|(name, _)| !has_own(name));
-    bare.map(|(_, service)| Fault::new(service, "Istio tries again by default: add a VirtualService with attempts 0")).collect()
+    bare.map(|(_, service)| Fault::new(service, "Istio tries again by default: add a VirtualService with attempts 0"))
+        .collect()
 }
 
 fn http_route(object: &Value) -> Option<String> {
@@ -84,7 +86,8 @@ fn service_profile(object: &Value) -> Option<String> {
         return None;
     }
     let mut routes = list(object, "/spec/routes").iter();
-    let wrong = routes.find(|route| is_true(route, "/isRetryable") && matches_post([text(route, "/condition/method")]))?;
+    let wrong =
+        routes.find(|route| is_true(route, "/isRetryable") && matches_post([text(route, "/condition/method")]))?;
     Some(format!("remove isRetryable from its route {}", named(wrong)))
 }
 
@@ -98,7 +101,9 @@ fn service_router(object: &Value) -> Option<String> {
     });
     let wrong = routes.find(|route| {
         let to = &route["destination"];
-        let is_on = |key: &str| to.get(key).is_some_and(|v| *v != false && *v != 0 && v.as_array().is_none_or(|l| !l.is_empty()));
+        let is_on = |key: &str| {
+            to.get(key).is_some_and(|v| *v != false && *v != 0 && v.as_array().is_none_or(|l| !l.is_empty()))
+        };
         ["numRetries", "retryOn", "retryOnConnectFailure", "retryOnStatusCodes"].into_iter().any(is_on)
     })?;
     Some(format!("remove the retries of its route {}", text(wrong, "/match/http/pathPrefix")))
@@ -114,7 +119,8 @@ fn ingress(object: &Value) -> Option<String> {
 /// Whether a POST fits: no condition at all, one without a method, or one that names POST.
 fn matches_post<'a>(methods: impl IntoIterator<Item = &'a str>) -> bool {
     let mut methods = methods.into_iter().peekable();
-    methods.peek().is_none() || methods.any(|method| method.is_empty() || method.contains("POST") || method.contains(".*"))
+    methods.peek().is_none()
+        || methods.any(|method| method.is_empty() || method.contains("POST") || method.contains(".*"))
 }
 
 fn is_once(host: &str) -> bool {

@@ -31,7 +31,8 @@ pub(super) fn one_process(objects: &Objects<'_>) -> Vec<Fault> {
         if replicas > 1 {
             return Some(Fault::new(workload.object, format!("{why}, with {replicas} replicas")));
         }
-        let overlaps = text(workload.object, "/kind") == "Deployment" && text(workload.object, "/spec/strategy/type") != "Recreate";
+        let overlaps = text(workload.object, "/kind") == "Deployment"
+            && text(workload.object, "/spec/strategy/type") != "Recreate";
         overlaps.then(|| Fault::new(workload.object, format!("{why}: its strategy must be Recreate")))
     };
     objects.workloads().filter(|workload| workload.is_service()).filter_map(fault).collect()
@@ -53,7 +54,8 @@ fn held_by_one<'a>(objects: Objects<'a>, container: &'a Value) -> Option<&'stati
 pub(super) fn two_autoscalers(objects: &Objects<'_>) -> Vec<Fault> {
     let names = |workload: Workload<'_>| {
         let kinds = ["HorizontalPodAutoscaler", "ScaledObject"].into_iter();
-        let found = kinds.flat_map(|kind| objects.autoscalers(kind, workload).map(move |s| (kind, text(s, "/metadata/name"))));
+        let found =
+            kinds.flat_map(|kind| objects.autoscalers(kind, workload).map(move |s| (kind, text(s, "/metadata/name"))));
         found.map(|(kind, name)| format!("{kind} {name}")).collect::<Vec<_>>()
     };
     let all = objects.workloads().map(|workload| (workload, names(workload))).filter(|(_, names)| names.len() > 1);

@@ -69,7 +69,12 @@ fn object(fields: &Map<String, Value>) -> Result<Value> {
     let required: Vec<_> = fields.keys().filter_map(|key| key.strip_suffix('!')).collect();
     let properties = fields.iter().map(|(key, shape)| Ok((key.trim_end_matches('!').to_owned(), node(shape)?)));
     let properties: Map<String, Value> = properties.collect::<Result<_>>()?;
-    Ok(json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties}))
+    let mut schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
+    // An empty list of them is no valid schema.
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    Ok(schema)
 }
 
 #[cfg(test)]
@@ -91,7 +96,7 @@ mod tests {
                 "mode": {"enum": ["fast", "slow"]},
                 "tags": {"type": "object", "additionalProperties": {"type": "string"}},
                 "list": {"type": "array", "items":
-                    {"type": "object", "additionalProperties": false, "required": [], "properties": {"port": item}}},
+                    {"type": "object", "additionalProperties": false, "properties": {"port": item}}},
                 "free": {},
             }})
         );

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::super::{Context, gotool, render};
+use super::kubernetes::DEFINITIONS;
 use super::strict::strict;
 
 /// A module and the files or folders in it that hold CRDs.
@@ -21,8 +22,16 @@ struct Source {
 const SOURCES: [Source; 4] = [
     Source { module: "sigs.k8s.io/gateway-api", version: "v1.5.1", paths: &["config/crd/standard"] },
     Source { module: "istio.io/api", version: "v1.32.0", paths: &["kubernetes/customresourcedefinitions.gen.yaml"] },
-    Source { module: "github.com/external-secrets/external-secrets", version: "v0.16.2", paths: &["config/crds/bases"] },
-    Source { module: "github.com/envoyproxy/gateway", version: "v1.9.1", paths: &["charts/gateway-helm/charts/crds/crds/generated"] },
+    Source {
+        module: "github.com/external-secrets/external-secrets",
+        version: "v0.16.2",
+        paths: &["config/crds/bases"],
+    },
+    Source {
+        module: "github.com/envoyproxy/gateway",
+        version: "v1.9.1",
+        paths: &["charts/gateway-helm/charts/crds/crds/generated"],
+    },
 ];
 
 /// The folder of the schemas, `<group>_<kind>_<version>.json`; made once for these versions.
@@ -42,7 +51,7 @@ pub(super) fn schemas(ctx: &Context, kubernetes: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(&folder)?;
     // The schemas refer to it for metadata.
-    fs::copy(kubernetes.join("_definitions.json"), folder.join("_definitions.json"))?;
+    fs::copy(kubernetes.join(DEFINITIONS), folder.join(DEFINITIONS))?;
     for source in &SOURCES {
         source.write(ctx, &folder).with_context(|| format!("{}@{}", source.module, source.version))?;
     }

@@ -17,7 +17,7 @@ pub(super) fn strict(openapi: &Value) -> Value {
 
 /// Kubernetes' own, whose definitions lie beside the schemas.
 pub(super) fn metadata() -> Value {
-    json!({"$ref": "_definitions.json#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"})
+    json!({"$ref": "_definitions.json#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"})
 }
 
 fn close(schema: &mut Value) {
