@@ -46,6 +46,8 @@ struct Knowledge {
     printed: Option<Vec<Value>>,
     /// Names of the charts with values in deploy/platform: each brings a Service of its name.
     charts: BTreeSet<String>,
+    /// What an operator is told to do by hand.
+    readme: String,
 }
 
 /// Compares every overlay with the program.
@@ -54,7 +56,7 @@ struct Knowledge {
 /// When there is no program to ask, or there are no overlays.
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let program = Program::find(false)?;
+    let program = Program::of(ctx);
     let printed = match secrets::fresh(&program) {
         Ok(printed) => Some(printed),
         Err(error) => {
@@ -63,8 +65,9 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
             None
         }
     };
+    let readme = fs::read_to_string(ctx.root.join("deploy/README.md")).unwrap_or_default();
     let charts = charts(&ctx.root.join("deploy/platform"));
-    let knowledge = Knowledge { modules: program.modules()?, program, printed, charts };
+    let knowledge = Knowledge { modules: program.modules()?, program, printed, charts, readme };
     for overlay in render::overlays(ctx)? {
         let faults = match render(ctx, &overlay) {
             Ok(documents) => knowledge.faults(&documents)?,
@@ -88,14 +91,9 @@ fn charts(folder: &Path) -> BTreeSet<String> {
 
 impl Knowledge {
     fn faults(&self, documents: &[Value]) -> Result<Vec<String>> {
-        let own = secrets::known(documents);
-        let mut faults = self.unknown_secrets(&own);
+        let mut faults = self.unknown_secrets(documents);
         let printed = self.printed.as_deref().unwrap_or_default();
-        let known = match &self.printed {
-            Some(printed) => own.iter().chain(&secrets::known(printed)).map(|(k, v)| (k.clone(), v.clone())).collect(),
-            // Nothing is known of them: what is referred to is taken for there.
-            None => references::secrets_of(documents),
-        };
+        let known = self.known_secrets(documents);
         let stand_ins = secrets::stand_in(&known);
         let secrets: Vec<Value> = printed.iter().chain(&stand_ins).cloned().collect();
         let sources = Sources { documents, secrets: &secrets };
@@ -117,14 +115,29 @@ impl Knowledge {
         Ok(faults)
     }
 
-    /// ExternalSecrets and Secrets of an overlay must be those that the program knows to print.
-    fn unknown_secrets(&self, own: &Known) -> Vec<String> {
+    /// What pods may refer to: the overlay's own, what the program prints, and what the guide says how to make. Of the last
+    /// only the names are known, and of all only these where the program prints none.
+    fn known_secrets(&self, documents: &[Value]) -> Known {
+        let mut known = references::secrets_of(documents);
+        if let Some(printed) = &self.printed {
+            known.retain(|name, _| self.readme.contains(name.as_str()));
+            known.extend(secrets::known(documents));
+            known.extend(secrets::known(printed));
+        }
+        known
+    }
+
+    /// ExternalSecrets and Secrets of an overlay must be those that the program knows to print, or that no pod insists on.
+    fn unknown_secrets(&self, documents: &[Value]) -> Vec<String> {
         let Some(printed) = self.printed.as_deref().map(secrets::known) else { return Vec::new() };
-        let unknown = own.iter().filter(|(name, keys)| printed.get(*name).is_none_or(|known| !keys.is_subset(known)));
-        let told = |(name, keys)| {
-            format!("Secret {name} with {keys:?}: `pangaea secrets` prints none of this name with these keys")
+        let needed = references::secrets_of(documents);
+        let is_unknown = |name: &str, keys: &BTreeSet<String>| match printed.get(name) {
+            Some(known) => !keys.is_subset(known),
+            None => needed.contains_key(name),
         };
-        unknown.map(told).collect()
+        let own = secrets::known(documents).into_iter();
+        let unknown = own.filter(|(name, keys)| is_unknown(name, keys));
+        unknown.map(|(name, keys)| format!("Secret {name}: `pangaea secrets` prints none of this name with {keys:?}")).collect()
     }
 
     /// Has the program judge the container's environment and arguments.

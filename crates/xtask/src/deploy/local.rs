@@ -14,11 +14,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use self::pods::{COMPONENT, Pod, Pods};
-use self::replicas::Children;
+use self::replicas::{Children, Which};
 use super::environment::Sources;
 use super::objects::{self, Workload, is_ours};
 use super::program::{Program, said};
 use super::render::render;
+use super::running::Folder;
 use super::secrets;
 use super::{Context, Outcome};
 use crate::postgres::Server;
@@ -37,7 +38,9 @@ mod replicas;
 /// The overlays that run on one machine as they are: the others add a mesh or a cloud.
 const OVERLAYS: [&str; 2] = ["minikube-together", "minikube-apart"];
 const JOB_MAX: Duration = Duration::from_secs(120);
-const ORDERS: u64 = 60;
+const ORDERS: u64 = 80;
+/// They take four seconds.
+const IN_THE_MIDDLE: Duration = Duration::from_secs(2);
 
 /// Runs each overlay, places orders through its address, and stops it.
 ///
@@ -45,7 +48,7 @@ const ORDERS: u64 = 60;
 /// When there is no program to run, or no temporary folder can be made.
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let program = Program::find(true)?;
+    let program = Program::of(ctx);
     let interrupt = Interrupt::listen()?;
     let mut found = None;
     for overlay in OVERLAYS {
@@ -121,7 +124,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Servers, then the jobs, then everything else; orders; and the end. Returns what was seen.
     fn whole(self, overlay: &str, interrupt: &Interrupt) -> Result<Vec<String>> {
-        let folder = files::Folder::create(overlay)?;
+        let folder = Folder::make(overlay)?;
         let database = self.database(interrupt)?;
         let pods = Pods::plan(self.sources, folder.path(), database.as_ref().map(|(_, port)| *port))?;
         pods.show();
@@ -153,8 +156,8 @@ impl Run<'_> {
             children.start(pod, pod.command(self.program.path()))?;
         }
         facts.extend(children.wait_ready(&pods)?);
-        facts.push(self.orders(&pods, &mut children)?);
-        facts.extend(children.drain()?);
+        facts.extend(self.orders(&pods, &mut children)?);
+        facts.extend(children.drain(Which::All)?);
         for pod in &ours {
             files::nothing_written_outside(pod)?;
         }
@@ -197,8 +200,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// `pangaea load` places orders through the overlay's address and waits until they are settled.
-    fn orders(self, pods: &Pods<'_>, children: &mut Children<'_>) -> Result<String> {
+    /// `pangaea load` places orders through the overlay's address and waits until they are settled. In the middle the first
+    /// replica of each module goes, which may be the one that leads.
+    fn orders(self, pods: &Pods<'_>, children: &mut Children<'_>) -> Result<Vec<String>> {
         let edge = edge::start(pods, self.sources.documents, self.program, children)?;
         let (email, password) = self.staff(pods);
         let orders = ORDERS.to_string();
@@ -209,7 +213,15 @@ impl Run<'_> {
             load.args(["--email", &email, "--password", &password]);
         }
         println!("$ {}", crate::workspace::shown(&load));
-        let output = load.output().context("`pangaea load` does not start")?;
+        load.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut load = load.spawn().context("`pangaea load` does not start")?;
+        sleep(IN_THE_MIDDLE);
+        let drained = children.drain(Which::FirstOfSeveral);
+        if drained.is_err() {
+            let _ = load.kill();
+        }
+        let mut facts: Vec<_> = drained?.into_iter().map(|fact| format!("while orders flow, the first of {fact}")).collect();
+        let output = load.wait_with_output().context("`pangaea load`")?;
         children.look()?;
         ensure!(output.status.success(), "`pangaea load`: {}", said(&output));
         let report: Value = serde_json::from_slice(&output.stdout).context("`pangaea load --json` printed no JSON")?;
@@ -219,7 +231,8 @@ impl Run<'_> {
             accepted == ORDERS && confirmed > 0,
             "of {ORDERS} orders {accepted} were accepted and {confirmed} confirmed: {report}"
         );
-        Ok(format!("{accepted} orders accepted through HTTP, {confirmed} confirmed, all settled"))
+        facts.push(format!("{accepted} orders accepted through HTTP, {confirmed} confirmed, all settled"));
+        Ok(facts)
     }
 
     /// The account that may see the stock: the manifests' first administrator; with demo accounts, load's own default.

@@ -1,5 +1,6 @@
 //! The store's program, asked what it makes of an environment.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,33 +8,27 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{binary, workspace};
+use super::Context;
 
-/// The store's program.
+/// The store's program. What it has answered to the same words in the same environment is not asked again: overlays differ in
+/// little.
 #[derive(Debug)]
-pub(crate) struct Program(PathBuf);
+pub(crate) struct Program {
+    path: PathBuf,
+    answers: RefCell<BTreeMap<Question, Output>>,
+}
+
+type Question = (Vec<String>, BTreeMap<String, String>);
 
 // === impl Program ===
 
 impl Program {
-    /// The one that `PANGAEA_PROGRAM` names; else one that is built: for what only asks, a build of the tests is used
-    /// where there is one.
-    ///
-    /// # Errors
-    /// When it cannot be built.
-    pub(crate) fn find(needs_speed: bool) -> Result<Self> {
-        if let Some(named) = env::var_os("PANGAEA_PROGRAM") {
-            return Ok(Self(std::path::absolute(named)?));
-        }
-        let debug = workspace::target().join("debug/pangaea");
-        if !needs_speed && debug.is_file() {
-            return Ok(Self(debug));
-        }
-        binary::release().map(Self)
+    pub(crate) fn of(ctx: &Context) -> Self {
+        Self { path: ctx.program.clone(), answers: RefCell::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Runs it to its end with this environment and no other.
@@ -41,9 +36,15 @@ impl Program {
     /// # Errors
     /// When it cannot be started.
     pub(crate) fn ask(&self, args: &[String], environment: &BTreeMap<String, String>) -> Result<Output> {
-        let mut command = Command::new(&self.0);
+        let question = (args.to_vec(), environment.clone());
+        if let Some(answer) = self.answers.borrow().get(&question) {
+            return Ok(answer.clone());
+        }
+        let mut command = Command::new(&self.path);
         command.args(args).env_clear().envs(environment).current_dir(env::temp_dir()).stdin(Stdio::null());
-        command.output().with_context(|| format!("{} does not start", self.0.display()))
+        let answer = command.output().with_context(|| format!("{} does not start", self.path.display()))?;
+        self.answers.borrow_mut().insert(question, answer.clone());
+        Ok(answer)
     }
 
     /// The names of all modules.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Host;
-use crate::deploy::objects::{kind, number, of_kind, text};
+use crate::deploy::objects::{Workload, kind, number, of_kind, text, workloads};
 
 pub(super) fn faults(documents: &[Value], hosts: &[Host<'_>], modules: &[String]) -> Vec<String> {
     // Where an environment is not understood, that is the fault, and who hosts what is not known.
@@ -58,25 +58,27 @@ fn list_of(text: &str) -> Vec<String> {
     words.filter(|word| !word.is_empty()).collect()
 }
 
-/// A process must know that it has equals: it then refuses a bus or a database that cannot be shared.
+/// A process must know that it has equals: it then refuses a bus or a database that cannot be shared. Two releases side by
+/// side are equals too.
 fn replica_fault(documents: &[Value], host: &Host<'_>) -> Option<String> {
-    let scaler = of_kind(documents, "HorizontalPodAutoscaler").find(|scaler| {
-        text(scaler, "/spec/scaleTargetRef/kind") == kind(host.workload.document)
-            && text(scaler, "/spec/scaleTargetRef/name") == host.workload.name()
-    });
-    let most = scaler.and_then(|scaler| number(scaler, "/spec/maxReplicas")).unwrap_or_default();
-    let most = most.max(host.workload.replicas());
+    let name = host.workload.label("app.kubernetes.io/name");
+    let equals = workloads(documents).into_iter().filter(|one| one.label("app.kubernetes.io/name") == name);
+    let most: u64 = equals.map(|one| pods_max(documents, &one)).sum();
     let known: u64 = host.key("runtime.replicas").parse().unwrap_or(1);
+    let title = host.title();
     if most > 1 && known < 2 {
-        return Some(format!(
-            "{}: up to {most} pods run, and the program is told of {known}: set PANGAEA__RUNTIME__REPLICAS",
-            host.title()
-        ));
+        return Some(format!("{title}: up to {most} pods run, and the program is told of {known}: set PANGAEA__RUNTIME__REPLICAS"));
     }
-    let least = scaler.and_then(|scaler| number(scaler, "/spec/minReplicas")).unwrap_or(host.workload.replicas());
-    (known > most.max(least)).then(|| {
-        format!("{}: PANGAEA__RUNTIME__REPLICAS is {known}, and at most {most} pods run: make them equal", host.title())
-    })
+    (known > most).then(|| format!("{title}: PANGAEA__RUNTIME__REPLICAS is {known}, and at most {most} pods run: make them equal"))
+}
+
+fn pods_max(documents: &[Value], workload: &Workload<'_>) -> u64 {
+    let is_its = |scaler: &&Value| {
+        text(scaler, "/spec/scaleTargetRef/kind") == kind(workload.document)
+            && text(scaler, "/spec/scaleTargetRef/name") == workload.name()
+    };
+    let scaler = of_kind(documents, "HorizontalPodAutoscaler").find(is_its);
+    scaler.and_then(|scaler| number(scaler, "/spec/maxReplicas")).unwrap_or_default().max(workload.replicas())
 }
 
 /// The kubelet counts the wait before SIGTERM into the grace period.

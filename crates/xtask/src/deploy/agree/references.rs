@@ -52,7 +52,9 @@ struct Reference {
 fn missing_key(keys: Option<&BTreeSet<String>>, object: &(&str, String), key: Option<&str>) -> Option<String> {
     let (kind, name) = object;
     match (keys, key) {
-        (None, _) if *kind == "Secret" => Some(format!("there is no Secret {name}, and `pangaea secrets` prints none")),
+        (None, _) if *kind == "Secret" => Some(format!(
+            "there is no Secret {name}: `pangaea secrets` prints none, and deploy/README.md does not say how to make it"
+        )),
         (None, _) => Some(format!("there is no {kind} {name}")),
         (Some(keys), Some(key)) if !keys.contains(key) => {
             Some(format!("{kind} {name} has no key {key}; it has {keys:?}"))

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::build::Programs;
 use super::kubectl::Kubectl;
+use crate::deploy::running::Folder;
 use crate::process::{Signal, free_port, stop, tied_to_us};
 use crate::workspace;
 
@@ -22,7 +23,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 pub(super) struct Cluster {
     /// In the order of their start.
     children: Vec<(&'static str, Child)>,
-    folder: PathBuf,
+    folder: Folder,
     url: String,
     kubectl: Kubectl,
 }
@@ -35,14 +36,14 @@ impl Cluster {
     /// # Errors
     /// When one ends, or is not ready within two minutes; with the end of its log.
     pub(super) fn start(programs: &Programs) -> Result<Self> {
-        let folder = folder()?;
+        let folder = Folder::make("kubernetes")?;
         let [etcd, peers, api] = [free_port()?, free_port()?, free_port()?];
-        let token = keys(programs, &folder)?;
+        let token = keys(programs, folder.path())?;
         let url = format!("https://127.0.0.1:{api}");
-        let kubectl = Kubectl::new(&programs.kubectl, &folder, &url, &token)?;
+        let kubectl = Kubectl::new(&programs.kubectl, folder.path(), &url, &token)?;
         let mut cluster = Self { children: Vec::new(), folder, url, kubectl };
-        cluster.spawn("etcd", etcd_command(programs, &cluster.folder, etcd, peers))?;
-        cluster.spawn("kube-apiserver", apiserver_command(programs, &cluster.folder, etcd, api))?;
+        cluster.spawn("etcd", etcd_command(programs, cluster.folder.path(), etcd, peers))?;
+        cluster.spawn("kube-apiserver", apiserver_command(programs, cluster.folder.path(), etcd, api))?;
         cluster.wait_ready()?;
         Ok(cluster)
     }
@@ -57,8 +58,8 @@ impl Cluster {
 
     fn spawn(&mut self, name: &'static str, mut command: Command) -> Result<()> {
         println!("{name}: $ {}", workspace::shown(&command));
-        let log = File::create(self.folder.join(name).with_extension("log"))?;
-        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(&self.folder);
+        let log = File::create(self.folder.path().join(name).with_extension("log"))?;
+        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(self.folder.path());
         let child = command.spawn().with_context(|| format!("{name} does not start"))?;
         self.children.push((name, child));
         Ok(())
@@ -69,7 +70,7 @@ impl Cluster {
         loop {
             for (name, child) in &mut self.children {
                 if let Some(status) = child.try_wait()? {
-                    bail!("{name} ended at its start ({status}): {}", last_lines(&self.folder, name));
+                    bail!("{name} ended at its start ({status}): {}", last_lines(self.folder.path(), name));
                 }
             }
             let answer = self.kubectl.raw("/readyz");
@@ -80,7 +81,7 @@ impl Cluster {
                 Instant::now() < until,
                 "kube-apiserver is not ready: {}; {}",
                 answer.unwrap_err(),
-                last_lines(&self.folder, "kube-apiserver")
+                last_lines(self.folder.path(), "kube-apiserver")
             );
             sleep(Duration::from_millis(500));
         }
@@ -94,17 +95,7 @@ impl Drop for Cluster {
                 println!("{name}: process {} could not be stopped", child.id());
             }
         }
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            println!("could not remove {}: {error}", self.folder.display());
-        }
     }
-}
-
-fn folder() -> Result<PathBuf> {
-    let path = |number: u32| std::env::temp_dir().join(format!("pangaea-k8s-{}-{number}", std::process::id()));
-    let path = (0..100).map(path).find(|path| !path.exists()).context("too many folders of killed runs")?;
-    fs::create_dir_all(&path)?;
-    Ok(path)
 }
 
 /// A key for service accounts' tokens, and a token for us. The API makes its own certificate.

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
@@ -11,10 +10,6 @@ use serde_json::Value;
 use super::pods::Pod;
 use crate::deploy::environment::{Sources, is_optional};
 use crate::deploy::objects::{Workload, list, text};
-
-/// A temporary folder that is removed when dropped.
-#[derive(Debug)]
-pub(super) struct Folder(PathBuf);
 
 /// Writes what the container mounts under `root`, and returns the paths that are mounted.
 ///
@@ -110,29 +105,4 @@ pub(super) fn nothing_written_outside(pod: &Pod<'_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-// === impl Folder ===
-
-impl Folder {
-    /// Short, because paths of Unix sockets are.
-    pub(super) fn create(name: &str) -> Result<Self> {
-        let path = |number: u32| std::env::temp_dir().join(format!("pangaea-{name}-{}-{number}", std::process::id()));
-        let path = (0..100).map(path).find(|path| !path.exists()).context("too many folders of killed runs")?;
-        fs::create_dir_all(&path)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        Ok(Self(path))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            println!("could not remove {}: {error}", self.0.display());
-        }
-    }
 }

@@ -99,7 +99,8 @@ impl<'a> Pods<'a> {
             let first = behind.first().map(u16::to_string).unwrap_or_default();
             println!("mapped: Service {service}:{port} → 127.0.0.1:{first}, the first of {behind:?}");
         }
-        for pod in &self.all {
+        // The other replicas differ in ports alone.
+        for pod in self.all.iter().filter(|pod| pod.ordinal == 0) {
             let variables = pod.given.environment.iter().map(|(key, value)| (key.as_str(), value.as_str()));
             let words = pod.given.command.iter().chain(&pod.given.args).map(|word| ("argument", word.as_str()));
             for (key, value) in variables.chain(words) {

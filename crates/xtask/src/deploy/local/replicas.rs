@@ -1,6 +1,6 @@
 //! The processes that were started: ready in time, drained in time, and stopped whatever happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,14 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 pub(super) struct Children<'a> {
     started: Vec<Started>,
     interrupt: &'a Interrupt,
+}
+
+/// Which processes are to end.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which {
+    All,
+    /// The first replica wherever there are more: the others have to go on.
+    FirstOfSeveral,
 }
 
 #[derive(Debug)]
@@ -112,32 +120,21 @@ impl<'a> Children<'a> {
         Ok(())
     }
 
-    /// SIGTERM to every process of the store, the last one first: each must end well within its grace period.
-    pub(super) fn drain(&mut self) -> Result<Vec<String>> {
+    /// SIGTERM to these processes of the store, the last one first: each must end well within its grace period.
+    pub(super) fn drain(&mut self, which: Which) -> Result<Vec<String>> {
+        let second: BTreeSet<_> = self.started.iter().filter(|one| one.of.1 == 1).map(|one| one.of.0.clone()).collect();
+        let is_meant = |one: &Started| match which {
+            Which::All => true,
+            Which::FirstOfSeveral => one.of.1 == 0 && second.contains(&one.of.0),
+        };
         let mut slowest: BTreeMap<String, (f64, u64)> = BTreeMap::new();
-        let mut kept = Vec::new();
-        while let Some(mut started) = self.started.pop() {
-            let Some(drain_max) = started.drain_max else {
-                kept.insert(0, started);
-                continue;
-            };
-            let begun = Instant::now();
-            let status = stop(&mut started.child, Signal::Term, drain_max);
-            let seconds = begun.elapsed().as_secs_f64();
-            let ended_well = status.is_some_and(|status| status.success()) && begun.elapsed() < drain_max;
-            if !ended_well {
-                self.started.append(&mut kept);
-                let (title, ordinal) = &started.of;
-                bail!(
-                    "{title}-{ordinal}: after SIGTERM it ended with {status:?} in {seconds:.1} s of {} s; its last lines: {}",
-                    drain_max.as_secs(),
-                    started.last_lines()
-                );
-            }
+        for at in (0..self.started.len()).rev() {
+            let Some(drain_max) = self.started[at].drain_max.filter(|_| is_meant(&self.started[at])) else { continue };
+            let mut started = self.started.remove(at);
+            let seconds = started.end(drain_max)?;
             let entry = slowest.entry(started.of.0).or_insert((0.0, drain_max.as_secs()));
             entry.0 = entry.0.max(seconds);
         }
-        self.started = kept;
         let told =
             |(title, (seconds, max))| format!("{title}: drained after SIGTERM in {seconds:.1} s at most, of {max} s");
         Ok(slowest.into_iter().map(told).collect())
@@ -165,6 +162,22 @@ pub(super) fn last_lines(log: &Path) -> String {
 // === impl Started ===
 
 impl Started {
+    /// How long it took to end after SIGTERM.
+    fn end(&mut self, within: Duration) -> Result<f64> {
+        let begun = Instant::now();
+        let status = stop(&mut self.child, Signal::Term, within);
+        let seconds = begun.elapsed().as_secs_f64();
+        if status.is_some_and(|status| status.success()) && begun.elapsed() < within {
+            return Ok(seconds);
+        }
+        let (title, ordinal) = &self.of;
+        let max = within.as_secs();
+        bail!(
+            "{title}-{ordinal}: after SIGTERM it ended with {status:?} in {seconds:.1} s of {max} s; its last lines: {}",
+            self.last_lines()
+        )
+    }
+
     fn last_lines(&self) -> String {
         last_lines(&self.log)
     }
