@@ -137,7 +137,9 @@ impl Knowledge {
         };
         let own = secrets::known(documents).into_iter();
         let unknown = own.filter(|(name, keys)| is_unknown(name, keys));
-        unknown.map(|(name, keys)| format!("Secret {name}: `pangaea secrets` prints none of this name with {keys:?}")).collect()
+        unknown
+            .map(|(name, keys)| format!("Secret {name}: `pangaea secrets` prints none of this name with {keys:?}"))
+            .collect()
     }
 
     /// Has the program judge the container's environment and arguments.
