@@ -137,7 +137,9 @@ impl Knowledge {
         };
         let own = secrets::known(documents).into_iter();
         let unknown = own.filter(|(name, keys)| is_unknown(name, keys));
-        unknown.map(|(name, keys)| format!("Secret {name}: `pangaea secrets` prints none of this name with {keys:?}")).collect()
+        unknown
+            .map(|(name, keys)| format!("Secret {name}: `pangaea secrets` prints none of this name with {keys:?}"))
+            .collect()
     }
 
     /// Has the program judge the container's environment and arguments.
@@ -166,7 +168,9 @@ impl Knowledge {
         if !is_run {
             faults.extend(self.unknown_options(&host.command, &options)?.map(|fault| format!("{title}: {fault}")));
         }
-        faults.extend(host.given.faults.iter().map(|fault| format!("{title}: {fault}")));
+        // What is not there, `references` tells of.
+        let others = host.given.faults.iter().filter(|fault| !fault.contains("there is no"));
+        faults.extend(others.map(|fault| format!("{title}: {fault}")));
         Ok(host)
     }
 

@@ -57,7 +57,8 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
         }
     }
     for group in unserved {
-        let why = "there is none, so its objects were not tried; who has its chart puts its CRDs into target/tools/crds";
+        let why =
+            "there is none, so its objects were not tried; who has its chart puts its CRDs into target/tools/crds";
         outcome.missing.push((format!("CRDs of {group}"), why.to_owned()));
     }
     refused::check(&cluster, &mut outcome)?;

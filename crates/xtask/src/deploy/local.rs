@@ -220,7 +220,8 @@ impl Run<'_> {
         if drained.is_err() {
             let _ = load.kill();
         }
-        let mut facts: Vec<_> = drained?.into_iter().map(|fact| format!("while orders flow, the first of {fact}")).collect();
+        let mut facts: Vec<_> =
+            drained?.into_iter().map(|fact| format!("while orders flow, the first of {fact}")).collect();
         let output = load.wait_with_output().context("`pangaea load`")?;
         children.look()?;
         ensure!(output.status.success(), "`pangaea load`: {}", said(&output));

@@ -1,18 +1,25 @@
 //! `cargo xtask deploy`: what `deploy/` holds that is known from the modules' declarations, and the checks of all of it.
 
+mod agree;
+mod apiserver;
 mod compose;
 mod copies;
+mod environment;
 mod envoy;
 mod facts;
 mod generate;
 mod gotool;
 mod image;
+mod local;
 mod metrics;
+mod objects;
 mod policy;
+mod program;
 mod promtool;
 mod render;
 mod running;
 mod schemas;
+mod secrets;
 mod store;
 mod supply;
 
@@ -91,6 +98,8 @@ const CHECKS: &[Check] = &[
     Check { name: "drift", when: When::Tests, run: generate::check },
     Check { name: "render", when: When::Tests, run: render::check },
     Check { name: "policy", when: When::Tests, run: policy::check },
+    Check { name: "agree", when: When::Tests, run: agree::check },
+    Check { name: "local", when: When::Tests, run: local::check },
     Check { name: "promtool", when: When::Tests, run: promtool::check },
     Check { name: "metrics", when: When::Tests, run: metrics::check },
     Check { name: "envoy", when: When::Tests, run: envoy::check },
@@ -98,6 +107,7 @@ const CHECKS: &[Check] = &[
     Check { name: "compose", when: When::Asked, run: compose::check },
     Check { name: "supply", when: When::All, run: supply::check },
     Check { name: "image", when: When::All, run: image::check },
+    Check { name: "apiserver", when: When::All, run: apiserver::check },
 ];
 
 /// `cargo xtask deploy`.

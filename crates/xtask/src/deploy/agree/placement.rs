@@ -67,9 +67,13 @@ fn replica_fault(documents: &[Value], host: &Host<'_>) -> Option<String> {
     let known: u64 = host.key("runtime.replicas").parse().unwrap_or(1);
     let title = host.title();
     if most > 1 && known < 2 {
-        return Some(format!("{title}: up to {most} pods run, and the program is told of {known}: set PANGAEA__RUNTIME__REPLICAS"));
+        return Some(format!(
+            "{title}: up to {most} pods run, and the program is told of {known}: set PANGAEA__RUNTIME__REPLICAS"
+        ));
     }
-    (known > most).then(|| format!("{title}: PANGAEA__RUNTIME__REPLICAS is {known}, and at most {most} pods run: make them equal"))
+    (known > most).then(|| {
+        format!("{title}: PANGAEA__RUNTIME__REPLICAS is {known}, and at most {most} pods run: make them equal")
+    })
 }
 
 fn pods_max(documents: &[Value], workload: &Workload<'_>) -> u64 {

@@ -119,7 +119,9 @@ pub(super) fn url_faults(documents: &[Value], hosts: &[Host<'_>], charts: &BTree
                 let ports = found.map(|service| list(service, "/spec/ports")).unwrap_or_default();
                 if !ports.iter().any(|one| number(one, "/port") == Some(port)) {
                     let title = host.title();
-                    faults.push(format!("{title}: {variable} is {value}, and there is no Service {service} with port {port}"));
+                    faults.push(format!(
+                        "{title}: {variable} is {value}, and there is no Service {service} with port {port}"
+                    ));
                 }
             }
         }

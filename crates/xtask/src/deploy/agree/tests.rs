@@ -119,7 +119,11 @@ fn every_disagreement_is_told() {
         ("/4/spec/scaleTargetRef/name", json!("orders"), "there is no Deployment orders to scale"),
         ("/5/spec/rules/0/backendRefs/0/name", json!("orders"), "HTTPRoute order: there is no Service orders"),
         ("/5/spec/rules/0/backendRefs/0/port", json!(8080), "Service order has no port 8080"),
-        ("/2/data", json!({ "PANGAEA__BUS__URL": "nats://chart,nats://nats" }), "there is no Service nats with port 4222"),
+        (
+            "/2/data",
+            json!({ "PANGAEA__BUS__URL": "nats://chart,nats://nats" }),
+            "there is no Service nats with port 4222",
+        ),
     ] {
         is_told(pointer, &value, expected);
     }

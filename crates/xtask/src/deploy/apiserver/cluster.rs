@@ -59,7 +59,12 @@ impl Cluster {
     fn spawn(&mut self, name: &'static str, mut command: Command) -> Result<()> {
         println!("{name}: $ {}", workspace::shown(&command));
         let log = File::create(self.folder.path().join(name).with_extension("log"))?;
-        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(self.folder.path());
+        command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .current_dir(self.folder.path());
         let child = command.spawn().with_context(|| format!("{name} does not start"))?;
         self.children.push((name, child));
         Ok(())
