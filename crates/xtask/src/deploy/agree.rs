@@ -168,7 +168,9 @@ impl Knowledge {
         if !is_run {
             faults.extend(self.unknown_options(&host.command, &options)?.map(|fault| format!("{title}: {fault}")));
         }
-        faults.extend(host.given.faults.iter().map(|fault| format!("{title}: {fault}")));
+        // What is not there, `references` tells of.
+        let others = host.given.faults.iter().filter(|fault| !fault.contains("there is no"));
+        faults.extend(others.map(|fault| format!("{title}: {fault}")));
         Ok(host)
     }
 
