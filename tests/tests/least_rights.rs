@@ -164,8 +164,11 @@ fn cases(user: &str, namespace: &str, declared: &Value) -> Result<Vec<Case>> {
         for reader in readers {
             let is_it = |edge: &&Value| edge["reader"] == reader && edge["source"] == name && edge["module"] == user;
             let reads = edges.iter().any(|edge| is_it(&edge));
-            for call in ["CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT"] {
+            for call in ["CREATE", "DELETE", "MSG.NEXT"] {
                 case("publish", format!("$JS.API.CONSUMER.{call}.{stream}.{reader}"), reads);
+            }
+            for call in ["DURABLE.CREATE", "INFO", "PAUSE"] {
+                case("publish", format!("$JS.API.CONSUMER.{call}.{stream}.{reader}"), false);
             }
             case("publish", format!("$JS.ACK.{stream}.{reader}.1.1.1.1.1"), reads);
         }

@@ -125,11 +125,7 @@ fn key_file(path: &Path) -> Result<[u8; 32]> {
         return parse_key(text.trim())
             .with_context(|| format!("{} (modules.user.options.sealing_key_file)", path.display()));
     }
-    let mut key = [0; 32];
-    #[expect(clippy::disallowed_methods, reason = "a key is made once, at the edge")]
-    let random = ring::rand::SystemRandom::new();
-    ring::rand::SecureRandom::fill(&random, &mut key)
-        .map_err(|_| anyhow::anyhow!("the system has no random source"))?;
+    let key = crate::random::bytes()?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }

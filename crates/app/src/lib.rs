@@ -17,6 +17,7 @@
 mod catalogue;
 mod commands;
 mod provider;
+mod random;
 mod retail;
 
 use std::process::ExitCode;

@@ -30,7 +30,10 @@ pub enum BusError {
          truth, delete the stream and it is refilled"
     )]
     StreamAhead { stream: String, detail: String },
-    #[error("stream {stream} is missing; the module that owns it makes it again, and refills it, within seconds")]
+    #[error(
+        "stream {stream} is missing; the module that owns it makes it again within seconds, or `pangaea provision` where modules may \
+         not (bus.provision = false), and then refills it"
+    )]
     StreamMissing { stream: String },
     #[error("stream {stream} refused an append: {detail}")]
     AppendRefused { stream: String, detail: String },

@@ -10,6 +10,8 @@ use pangaea_contracts::{Kind, Subject};
 use pangaea_kernel::{Definition, Reading};
 use serde::Serialize;
 
+pub use self::nats::PROVISIONER;
+
 /// The modules of a catalogue and the subjects between them. Everything in it is sorted, so that it prints the same for the
 /// same declarations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

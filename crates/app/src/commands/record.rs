@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use pangaea_contracts::Timestamp;
 use pangaea_kernel::{Clock, SystemClock};
@@ -16,6 +16,7 @@ use super::ConfigArgs;
 use super::ticker::Ticker;
 use super::verify::stores::{definitions, open, wanted};
 use crate::catalogue::Catalogue;
+use crate::random;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -79,7 +80,8 @@ pub(super) async fn run(args: RecordArgs, catalogue: &Catalogue) -> Result<ExitC
         }),
         to: args.to.map(Place::until),
         ignore: Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?,
-        redaction_key: if args.unredacted { None } else { Some(random_key()?) },
+        // Nothing that is redacted can be guessed and tried without it, and it is kept nowhere.
+        redaction_key: if args.unredacted { None } else { Some(random::hex::<32>()?) },
     };
     let made_by = env!("CARGO_PKG_VERSION").to_owned();
     let header = Header { made_by, made_at: SystemClock.now(), redacted: !args.unredacted };
@@ -121,15 +123,6 @@ fn print(args: &RecordArgs, ends: &[(&str, ModuleEnd)], bytes: u64) -> Result<()
     }
     writeln!(out, "{} ({bytes} bytes{})", args.output.display(), if args.unredacted { ", not redacted" } else { "" })?;
     Ok(())
-}
-
-/// Nothing that is redacted can be guessed and tried without it, and it is kept nowhere.
-pub(super) fn random_key() -> Result<String> {
-    let mut key = [0; 32];
-    #[expect(clippy::disallowed_methods, reason = "a key is made at the edge")]
-    let random = ring::rand::SystemRandom::new();
-    ring::rand::SecureRandom::fill(&random, &mut key).ok().context("the system has no random source")?;
-    Ok(key.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 // === impl Place ===

@@ -39,7 +39,8 @@ use crate::catalogue::Catalogue;
     pangaea replay today.rec --determinism --postgres postgres://localhost/empty\n  \
     pangaea replay today.rec --shrink --baseline ./pangaea-before --output tests\n\n\
     Nothing outside is touched, unless --live is given: each module's inputs run in a database of their own, which is gone at the end,\n\
-    and no effect is performed. Exit code: 0 when nothing differs, 4 when something does, 1 when it could not be found out.")]
+    and no effect is performed. Exit code: 0 when nothing differs, 4 when something does, 1 when it could not be found out; with\n\
+    --recompute 5 when an input cannot be handled.")]
 pub(crate) struct ReplayArgs {
     /// The recording
     #[arg(value_name = "FILE")]

@@ -9,14 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use nkeys::KeyPair;
+use pangaea_runtime::topology::PROVISIONER;
 
 use super::ConfigArgs;
 use super::verify::stores::definitions;
 use crate::catalogue::Catalogue;
-
-const PROVISIONER: &str = "provisioner";
-const PASSWORD_BYTES: usize = 24;
-const SEALING_KEY_BYTES: usize = 32;
+use crate::random;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -73,7 +71,7 @@ pub(super) fn run(args: &SecretsArgs, catalogue: &Catalogue) -> Result<ExitCode>
     let secrets = Secrets {
         users: names.into_iter().map(User::new).collect::<Result<_>>()?,
         postgres_password: password()?,
-        sealing_key: STANDARD.encode(random(SEALING_KEY_BYTES)?),
+        sealing_key: STANDARD.encode(random::bytes::<32>()?),
         database: format!("{}/{}", args.postgres, args.database),
     };
     let text = match args.format {
@@ -84,25 +82,16 @@ pub(super) fn run(args: &SecretsArgs, catalogue: &Catalogue) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn random(bytes: usize) -> Result<Vec<u8>> {
-    let mut key = vec![0; bytes];
-    #[expect(clippy::disallowed_methods, reason = "a secret is made at the edge")]
-    let random = ring::rand::SystemRandom::new();
-    ring::rand::SecureRandom::fill(&random, &mut key).ok().context("the system has no random source")?;
-    Ok(key)
-}
-
 /// Hexadecimal digits, which need no escape in a URL.
 fn password() -> Result<String> {
-    Ok(random(PASSWORD_BYTES)?.iter().map(|byte| format!("{byte:02x}")).collect())
+    random::hex::<24>()
 }
 
 // === impl User ===
 
 impl User {
     fn new(name: String) -> Result<Self> {
-        let raw: [u8; 32] = random(32)?.try_into().ok().context("a seed has 32 bytes")?;
-        let pair = KeyPair::new_from_raw(nkeys::KeyPairType::User, raw).context("a new nkey")?;
+        let pair = KeyPair::new_from_raw(nkeys::KeyPairType::User, random::bytes()?).context("a new nkey")?;
         let nats = Nkey { public: pair.public_key(), seed: pair.seed().context("the seed of a new nkey")? };
         Ok(Self { name, nats, password: password()? })
     }

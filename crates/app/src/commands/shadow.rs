@@ -25,6 +25,7 @@ use self::teller::Teller;
 use super::verify::stores::{definition_of, open};
 use super::{ConfigArgs, DIFFERS_EXIT, parse_set};
 use crate::catalogue::Catalogue;
+use crate::random;
 
 /// Between two looks at a leader that has nothing new.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -97,7 +98,7 @@ pub(super) async fn run(args: ShadowArgs, catalogue: &Catalogue) -> Result<ExitC
     let config = ConfigArgs { config: args.config.clone(), modules: None, set: args.set.clone() }.load()?.config;
     let definition = definition_of(&args.module, &config, catalogue)?;
     let ignore = Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
-    let redaction_key = if args.unredacted { None } else { Some(super::record::random_key()?) };
+    let redaction_key = if args.unredacted { None } else { Some(random::hex::<32>()?) };
     let options = ShadowOptions { from_start: args.from_start, ignore, redaction_key };
     let stop = CancellationToken::new();
     super::run::stop_on_signal(stop.clone())?;

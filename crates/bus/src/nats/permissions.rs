@@ -84,9 +84,6 @@ impl NatsPermissions {
             format!("$JS.API.STREAM.INFO.{stream}"),
             format!("$JS.API.STREAM.MSG.GET.{stream}"),
             format!("$JS.API.CONSUMER.CREATE.{stream}.{reader}"),
-            // Of nats-server before 2.9, which clients still ask for a durable one.
-            format!("$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{reader}"),
-            format!("$JS.API.CONSUMER.INFO.{stream}.{reader}"),
             format!("$JS.API.CONSUMER.DELETE.{stream}.{reader}"),
             format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{reader}"),
             format!("$JS.ACK.{stream}.{reader}.>"),

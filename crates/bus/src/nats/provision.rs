@@ -26,9 +26,11 @@ pub async fn provision(
 ) -> Result<Vec<ProvidedStream>, BusError> {
     let link = Link::connect(config).await?;
     let connected = async {
+        // The turn first: a connection that comes in between ends it.
+        let mut turn = link.turn();
         while !link.connected() {
-            let turn = link.turn();
             link.turned(turn).await;
+            turn = link.turn();
         }
     };
     if tokio::time::timeout(patience, connected).await.is_err() {

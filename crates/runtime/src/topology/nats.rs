@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::Topology;
 
-/// Who makes the streams and the tables, beside the modules.
-const PROVISIONER: &str = "provisioner";
+/// Who makes the streams and the tables, beside the modules: a user of the broker and a role of the database.
+pub const PROVISIONER: &str = "provisioner";
 /// Longer than the longest request waits (a dead letter, 30 s).
 const RESPONSES_EXPIRE: &str = "1m";
 
