@@ -37,6 +37,10 @@ struct Host<'a> {
     configuration: BTreeMap<String, String>,
 }
 
+/// Keys of the configuration that manifests are held against.
+const COMPARED: [&str; 5] =
+    ["http.listen", "operations.listen", "runtime.modules", "runtime.replicas", "runtime.drain_timeout_ms"];
+
 /// What is known before an overlay is looked at.
 #[derive(Debug)]
 struct Knowledge {
@@ -103,6 +107,9 @@ impl Knowledge {
                 hosts.push(self.host(workload, container, sources, &mut faults)?);
             }
         }
+        if hosts.is_empty() {
+            faults.push("no container runs the store's image, so nothing was compared".to_owned());
+        }
         faults.extend(references::faults(documents, &known));
         faults.extend(ports::faults(documents, &hosts));
         // An overlay without a module adds something to what runs already, and its Services are elsewhere.
@@ -164,6 +171,10 @@ impl Knowledge {
             faults.push(format!("{title}: with its environment `pangaea check` says: {}", said(&answer)));
         } else if is_run {
             host.configuration = self.program.configuration(&options, &host.given.environment)?;
+            let lost = COMPARED.iter().filter(|key| !host.configuration.contains_key(**key));
+            faults.extend(
+                lost.map(|key| format!("{title}: `pangaea config show` prints no {key}, so nothing was compared")),
+            );
         }
         if !is_run {
             faults.extend(self.unknown_options(&host.command, &options)?.map(|fault| format!("{title}: {fault}")));

@@ -30,6 +30,13 @@ pub(crate) fn write(ctx: &Context) -> Result<()> {
 /// When a rule file cannot be read.
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
+    for entry in fs::read_dir(ctx.root.join("deploy/observability/prometheus/rules"))? {
+        let path = entry?.path();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if !RULES.contains(&stem.as_str()) {
+            outcome.failed.push(format!("{} is not in RULES (copies.rs): no check looks at it", path.display()));
+        }
+    }
     for (path, text) in objects(ctx)? {
         let name = path.strip_prefix(&ctx.root).unwrap_or(&path).display().to_string();
         match fs::read_to_string(&path) {

@@ -13,7 +13,6 @@ use self::model::Traffic;
 use self::processes::{Folder, Store};
 use self::trials::Bench;
 use super::{Context, Outcome};
-use crate::process::on_path;
 use crate::tools;
 
 mod bootstrap;
@@ -31,7 +30,6 @@ mod trials;
 /// What the check needs and has found.
 struct Programs {
     envoy: PathBuf,
-    kubectl: PathBuf,
     pangaea: PathBuf,
     nats: PathBuf,
 }
@@ -52,7 +50,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let Some(programs) = find(ctx, &mut outcome) else { return Ok(outcome) };
     let folder = Folder::create()?;
-    match Overlays::read(&programs.kubectl, &ctx.root.join("deploy/k8s/overlays")) {
+    match Overlays::read(ctx) {
         Ok(overlays) => try_all(&programs, &overlays, folder.path(), &mut outcome),
         Err(error) => outcome.failed.push(format!("the overlays cannot be tried: {error:#}")),
     }
@@ -68,9 +66,8 @@ fn find(ctx: &Context, outcome: &mut Outcome) -> Option<Programs> {
         path
     });
     let envoy = keep("envoy", envoy);
-    let kubectl = keep("kubectl", on_path("kubectl").context("install kubectl: it renders the overlays"));
     let nats = keep("nats-server", tools::nats_server());
-    Some(Programs { envoy: envoy?, kubectl: kubectl?, pangaea: ctx.program.clone(), nats: nats? })
+    Some(Programs { envoy: envoy?, pangaea: ctx.program.clone(), nats: nats? })
 }
 
 fn try_all(programs: &Programs, overlays: &Overlays, folder: &Path, outcome: &mut Outcome) {
@@ -109,10 +106,10 @@ fn try_all(programs: &Programs, overlays: &Overlays, folder: &Path, outcome: &mu
 // === impl Overlays ===
 
 impl Overlays {
-    fn read(kubectl: &Path, folder: &Path) -> Result<Self> {
-        let render = |name: &str| Manifests::render(kubectl, &folder.join(name));
-        let gateway_api = |name: &str| gateway_api::traffic(&render(name)?).with_context(|| format!("overlay {name}"));
-        let istio = |name: &str| istio::traffic(&render(name)?).with_context(|| format!("overlay {name}"));
+    fn read(ctx: &Context) -> Result<Self> {
+        let read = |name: &str| Manifests::of(ctx, name);
+        let gateway_api = |name: &str| gateway_api::traffic(&read(name)?).with_context(|| format!("overlay {name}"));
+        let istio = |name: &str| istio::traffic(&read(name)?).with_context(|| format!("overlay {name}"));
         Ok(Self {
             gateway_api: gateway_api("minikube-apart")?,
             istio: istio("minikube-istio")?,

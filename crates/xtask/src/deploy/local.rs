@@ -156,7 +156,9 @@ impl Run<'_> {
             children.start(pod, pod.command(self.program.path()))?;
         }
         facts.extend(children.wait_ready(&pods)?);
-        facts.extend(self.orders(&pods, &mut children)?);
+        // A module by itself is a Deployment of several: one of them has to go in the middle.
+        let modules: BTreeSet<_> = ours.iter().map(|pod| pod.title()).collect();
+        facts.extend(self.orders(&pods, &mut children, modules.len() > 1)?);
         facts.extend(children.drain(Which::All)?);
         for pod in &ours {
             files::nothing_written_outside(pod)?;
@@ -202,7 +204,7 @@ impl Run<'_> {
 
     /// `pangaea load` places orders through the overlay's address and waits until they are settled. In the middle the first
     /// replica of each module goes, which may be the one that leads.
-    fn orders(self, pods: &Pods<'_>, children: &mut Children<'_>) -> Result<Vec<String>> {
+    fn orders(self, pods: &Pods<'_>, children: &mut Children<'_>, is_apart: bool) -> Result<Vec<String>> {
         let edge = edge::start(pods, self.sources.documents, self.program, children)?;
         let (email, password) = self.staff(pods);
         let orders = ORDERS.to_string();
@@ -223,6 +225,10 @@ impl Run<'_> {
         let mut facts: Vec<_> =
             drained?.into_iter().map(|fact| format!("while orders flow, the first of {fact}")).collect();
         let output = load.wait_with_output().context("`pangaea load`")?;
+        ensure!(
+            !is_apart || !facts.is_empty(),
+            "no module has a second replica, so that none could go while orders flowed"
+        );
         children.look()?;
         ensure!(output.status.success(), "`pangaea load`: {}", said(&output));
         let report: Value = serde_json::from_slice(&output.stdout).context("`pangaea load --json` printed no JSON")?;

@@ -23,11 +23,14 @@ mod secrets;
 mod store;
 mod supply;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
+use serde_json::Value;
 
 use self::facts::Facts;
 use crate::steps::Steps;
@@ -39,8 +42,8 @@ use crate::workspace::{root, target};
     cargo xtask deploy --check\n  \
     cargo xtask deploy --check --only render,policy\n\n\
     Without --check, deploy/generated is written from what the program says of its modules. Every check looks at files or\n\
-    starts what it needs by itself; a tool that cannot be had is told at the end, and is a failure unless\n\
-    .ci/allowed-missing names it.")]
+    starts what it needs by itself; a tool that cannot be had is told at the end, and is a failure: `cargo xtask test`, which runs the\n\
+    quick ones, lets those pass that .ci/allowed-missing names.")]
 pub(crate) struct DeployArgs {
     /// Check, and write nothing
     #[arg(long)]
@@ -63,6 +66,8 @@ pub(crate) struct Context {
     pub(crate) tools: PathBuf,
     /// The store's program.
     pub(crate) program: PathBuf,
+    /// Overlays that have been rendered already: most checks look at all of them.
+    rendered: RefCell<BTreeMap<String, Vec<Value>>>,
 }
 
 /// What a check has found.
@@ -98,8 +103,8 @@ const CHECKS: &[Check] = &[
     Check { name: "drift", when: When::Tests, run: generate::check },
     Check { name: "render", when: When::Tests, run: render::check },
     Check { name: "policy", when: When::Tests, run: policy::check },
-    Check { name: "agree", when: When::Asked, run: agree::check },
-    Check { name: "local", when: When::Asked, run: local::check },
+    Check { name: "agree", when: When::Tests, run: agree::check },
+    Check { name: "local", when: When::Tests, run: local::check },
     Check { name: "promtool", when: When::Tests, run: promtool::check },
     Check { name: "metrics", when: When::Tests, run: metrics::check },
     Check { name: "envoy", when: When::Tests, run: envoy::check },
@@ -145,27 +150,31 @@ pub(crate) fn run(args: &DeployArgs) -> Result<ExitCode> {
 /// When the program is not there.
 pub(crate) fn run_in_tests(steps: &mut Steps) -> Result<Vec<(String, String)>> {
     let context = Context::new(Some(target().join("debug/pangaea")))?;
+    ensure!(context.program.is_file(), "{} was not built", context.program.display());
     Ok(run_checks(&context, steps, |check| check.when == When::Tests))
 }
 
 fn run_checks(context: &Context, steps: &mut Steps, is_wanted: impl Fn(&Check) -> bool) -> Vec<(String, String)> {
     let mut missing = Vec::new();
     for check in CHECKS.iter().filter(|check| is_wanted(check)) {
-        let found = steps.run(&format!("deploy: {}", check.name), || judge((check.run)(context)?));
-        missing.extend(found.unwrap_or_default());
+        steps.run(&format!("deploy: {}", check.name), || {
+            let mut outcome = (check.run)(context)?;
+            missing.append(&mut outcome.missing);
+            judge(&outcome)
+        });
     }
     missing
 }
 
-/// Prints what was found. Gives the tools that are missing.
+/// Prints what was found.
 ///
 /// # Errors
 /// When something failed.
-fn judge(outcome: Outcome) -> Result<Vec<(String, String)>> {
+fn judge(outcome: &Outcome) -> Result<()> {
     outcome.passed.iter().for_each(|line| println!("ok: {line}"));
     outcome.failed.iter().for_each(|line| println!("FAILED: {line}"));
     match outcome.failed.len() {
-        0 => Ok(outcome.missing),
+        0 => Ok(()),
         count => bail!("{count} faults"),
     }
 }
@@ -178,6 +187,6 @@ impl Context {
             Some(program) => std::path::absolute(program)?,
             None => crate::binary::debug()?,
         };
-        Ok(Self { root: root(), tools: target().join("tools"), program })
+        Ok(Self { root: root(), tools: target().join("tools"), program, rendered: RefCell::default() })
     }
 }

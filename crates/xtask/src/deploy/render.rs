@@ -54,12 +54,16 @@ pub(crate) fn overlays(ctx: &Context) -> Result<Vec<String>> {
 /// # Errors
 /// When it does not render.
 pub(crate) fn render(ctx: &Context, overlay: &str) -> Result<Vec<Value>> {
+    if let Some(known) = ctx.rendered.borrow().get(overlay) {
+        return Ok(known.clone());
+    }
     let folder = ctx.root.join("deploy/k8s/overlays").join(overlay);
     let shown = format!("deploy/k8s/overlays/{overlay}");
     ensure!(folder.join("kustomization.yaml").is_file(), "{shown}: it has no kustomization.yaml");
     let text = Kustomize::find(ctx)?.build(&folder).with_context(|| format!("{shown} does not render"))?;
     let documents = documents(&text).with_context(|| format!("{shown} renders what is no YAML"))?;
     ensure!(!documents.is_empty(), "{shown} renders nothing");
+    ctx.rendered.borrow_mut().insert(overlay.to_owned(), documents.clone());
     Ok(documents)
 }
 

@@ -1,13 +1,9 @@
 //! Rendered overlays, read.
 
-use std::path::Path;
-use std::process::Command;
-
-use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::workspace::shown;
+use crate::deploy::{Context, render};
 
 /// The objects of one overlay.
 #[derive(Debug)]
@@ -18,29 +14,17 @@ pub(crate) struct Manifests {
 // === impl Manifests ===
 
 impl Manifests {
-    /// Renders a kustomization as `kubectl apply -k` would.
-    ///
     /// # Errors
-    /// With kustomize's own words when it does not render.
-    pub(crate) fn render(kubectl: &Path, folder: &Path) -> Result<Self> {
-        let mut command = Command::new(kubectl);
-        command.arg("kustomize").arg(folder);
-        let output = command.output().with_context(|| format!("could not start {}", shown(&command)))?;
-        ensure!(
-            output.status.success(),
-            "{} does not render: {}",
-            folder.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        Self::parse(&String::from_utf8_lossy(&output.stdout)).with_context(|| folder.display().to_string())
+    /// When the overlay does not render.
+    pub(crate) fn of(ctx: &Context, overlay: &str) -> Result<Self> {
+        Ok(Self { objects: render::render(ctx, overlay)? })
     }
 
     /// # Errors
     /// When a document is no YAML.
+    #[cfg(test)]
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let documents = serde_yaml_ng::Deserializer::from_str(text).map(Value::deserialize);
-        let objects = documents.collect::<Result<Vec<_>, _>>().context("not YAML")?;
-        Ok(Self { objects: objects.into_iter().filter(|object| !object.is_null()).collect() })
+        Ok(Self { objects: render::documents(text)? })
     }
 
     /// Objects of a kind, in the order of the rendering. The group of what is Kubernetes' own is empty.
