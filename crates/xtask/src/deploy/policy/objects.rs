@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+pub(super) use crate::deploy::objects::{is_ours, list, number, text};
+
 /// What a rule has against an object.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -24,21 +26,6 @@ pub(super) struct Workload<'a> {
     pub(super) object: &'a Value,
     /// With metadata and spec, as a Pod has them.
     pub(super) template: &'a Value,
-}
-
-/// The text at a JSON pointer; empty when it is not there.
-pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The list at a JSON pointer; empty when it is not there.
-pub(super) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-/// The number at a JSON pointer.
-pub(super) fn number(value: &Value, pointer: &str) -> Option<u64> {
-    value.pointer(pointer).and_then(Value::as_u64)
 }
 
 /// Whether `true` stands at a JSON pointer.
@@ -69,13 +56,6 @@ pub(super) fn selects(selector: &Value, labels: &Value) -> bool {
                 _ => false,
             }
         })
-}
-
-/// Whether it is a container of this project's image.
-pub(super) fn is_ours(container: &Value) -> bool {
-    let name = text(container, "/image").split('@').next().unwrap_or_default();
-    let last = name.rsplit('/').next().unwrap_or_default();
-    last.split(':').next() == Some("pangaea")
 }
 
 /// The faults of all containers, those that only initialise included.
