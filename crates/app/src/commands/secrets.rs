@@ -99,6 +99,10 @@ impl User {
     fn database_url(&self, database: &str) -> String {
         format!("postgres://{}:{}@{database}", self.name, self.password)
     }
+
+    fn variable(&self, what: &str) -> String {
+        format!("{what}_{}", self.name.to_uppercase())
+    }
 }
 
 // === impl Secrets ===
@@ -141,11 +145,5 @@ impl Secrets {
             lines.push(format!("{}={}", user.variable("DATABASE_URL"), user.database_url(&self.database)));
         }
         lines.join("\n") + "\n"
-    }
-}
-
-impl User {
-    fn variable(&self, what: &str) -> String {
-        format!("{what}_{}", self.name.to_uppercase())
     }
 }
