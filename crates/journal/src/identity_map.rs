@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::record::{AnyRecord, Table};
 use crate::{JournalError, Record, Statement, Value};
 
-/// Rows kept between batches, at most. Beyond it the map is emptied after the commit: a plain bound that costs a few reads.
-const ROWS_KEPT_MAX: usize = 5_000;
+/// Rows of one generation, at most, beside those of one batch. Two are kept between batches, and after the commit that fills
+/// the younger the older goes: so what a saga under way needs stays, and no clock or list of uses has to be kept for it.
+/// Emptying the whole map at a bound was tried and rejected: every saga under way then reads its rows again.
+const GENERATION_ROWS_MAX: usize = 2_500;
 /// Values in one statement, at most: SQLite takes 32,766, PostgreSQL 65,535.
 const VALUES_PER_STATEMENT_MAX: usize = 16_000;
 
@@ -25,13 +27,19 @@ pub(crate) struct IdentityMap {
     /// Changes that are in the database already and cannot be taken back here. They count in a [`Mark`], so that a mark
     /// made before a flush still tells whether anything has changed since.
     settled: usize,
-    rows: usize,
+    /// Rows of the younger generation, of all tables.
+    young: usize,
 }
+
+type Rows = BTreeMap<Vec<Value>, Option<Box<dyn AnyRecord>>>;
 
 struct TableRows {
     table: Table,
     record: TypeId,
-    rows: BTreeMap<Vec<Value>, Option<Box<dyn AnyRecord>>>,
+    /// The younger generation: what was read or changed since the last change of generations.
+    rows: Rows,
+    /// The older one. No key is in both.
+    older: Rows,
     dirty: BTreeSet<Vec<Value>>,
 }
 
@@ -58,13 +66,13 @@ struct Undo {
 
 impl IdentityMap {
     /// `None`: not known, ask the database. `Some(None)`: known to be absent.
-    pub(crate) fn get<R: Record>(&self, key: &[Value]) -> Option<Option<R>> {
-        let row = self.tables.get(R::TABLE)?.rows.get(key)?;
+    pub(crate) fn get<R: Record>(&mut self, key: &[Value]) -> Option<Option<R>> {
+        let row = self.known(R::TABLE, key)?;
         Some(row.as_deref().and_then(|row| (row as &dyn Any).downcast_ref::<R>().cloned()))
     }
 
-    pub(crate) fn knows(&self, table: &'static str, key: &[Value]) -> bool {
-        self.tables.get(table).is_some_and(|rows| rows.rows.contains_key(key))
+    pub(crate) fn knows(&mut self, table: &'static str, key: &[Value]) -> bool {
+        self.known(table, key).is_some()
     }
 
     /// Two record types over one table would each keep rows that the other does not see.
@@ -83,20 +91,14 @@ impl IdentityMap {
 
     /// Takes in what the database said of a key.
     pub(crate) fn learn<R: Record>(&mut self, key: Vec<Value>, row: Option<R>) {
-        let rows = self.table(Table::of::<R>(), TypeId::of::<R>());
-        if rows.rows.insert(key, row.map(|row| Box::new(row) as Box<dyn AnyRecord>)).is_none() {
-            self.rows += 1;
-        }
+        self.insert(key, row);
     }
 
     /// Changes a row, or removes it.
     pub(crate) fn write<R: Record>(&mut self, key: Vec<Value>, row: Option<R>) {
-        let table = Table::of::<R>();
-        let rows = self.table(table, TypeId::of::<R>());
-        let before = rows.rows.insert(key.clone(), row.map(|row| Box::new(row) as Box<dyn AnyRecord>));
-        let was_dirty = !rows.dirty.insert(key.clone());
-        self.rows += usize::from(before.is_none());
-        self.undo.push(Undo { table: table.name, key, before, was_dirty });
+        let before = self.insert(key.clone(), row);
+        let was_dirty = !self.table::<R>().dirty.insert(key.clone());
+        self.undo.push(Undo { table: R::TABLE, key, before, was_dirty });
     }
 
     pub(crate) fn mark(&self) -> Mark {
@@ -140,7 +142,7 @@ impl IdentityMap {
                 Some(row) => drop(rows.rows.insert(key, row)),
                 None => {
                     rows.rows.remove(&key);
-                    self.rows -= 1;
+                    self.young -= 1;
                 }
             }
         }
@@ -177,8 +179,11 @@ impl IdentityMap {
     pub(crate) fn committed(&mut self) {
         self.undo.clear();
         self.settled = 0;
-        if self.rows > ROWS_KEPT_MAX {
-            self.forget();
+        if self.young > GENERATION_ROWS_MAX {
+            self.young = 0;
+            for rows in self.tables.values_mut() {
+                rows.older = std::mem::take(&mut rows.rows);
+            }
         }
     }
 
@@ -187,7 +192,7 @@ impl IdentityMap {
         self.settled += self.undo.len();
         self.tables.clear();
         self.undo.clear();
-        self.rows = 0;
+        self.young = 0;
     }
 
     /// As before the first transaction.
@@ -196,9 +201,35 @@ impl IdentityMap {
         self.settled = 0;
     }
 
-    fn table(&mut self, table: Table, record: TypeId) -> &mut TableRows {
-        let new = || TableRows { table, record, rows: BTreeMap::new(), dirty: BTreeSet::new() };
-        self.tables.entry(table.name).or_insert_with(new)
+    /// What is known of a key, which counts as a use of it.
+    fn known(&mut self, table: &'static str, key: &[Value]) -> Option<&Option<Box<dyn AnyRecord>>> {
+        let rows = self.tables.get_mut(table)?;
+        if !rows.rows.contains_key(key) {
+            let (key, row) = rows.older.remove_entry(key)?;
+            rows.rows.insert(key, row);
+            self.young += 1;
+        }
+        rows.rows.get(key)
+    }
+
+    /// Gives what was known of the key before.
+    fn insert<R: Record>(&mut self, key: Vec<Value>, row: Option<R>) -> Option<Option<Box<dyn AnyRecord>>> {
+        let rows = self.table::<R>();
+        let older = rows.older.remove(&key);
+        let young = rows.rows.insert(key, row.map(|row| Box::new(row) as Box<dyn AnyRecord>));
+        self.young += usize::from(young.is_none());
+        young.or(older)
+    }
+
+    fn table<R: Record>(&mut self) -> &mut TableRows {
+        let new = || TableRows {
+            table: Table::of::<R>(),
+            record: TypeId::of::<R>(),
+            rows: Rows::new(),
+            older: Rows::new(),
+            dirty: BTreeSet::new(),
+        };
+        self.tables.entry(R::TABLE).or_insert_with(new)
     }
 }
 
@@ -243,4 +274,57 @@ pub(crate) fn where_key_in(statement: Statement, key_columns: &[&str], keys: &[V
     let mut statement = statement.and(&format!("WHERE ({}) IN (VALUES {list})", key_columns.join(", ")));
     statement.values.extend(values);
     statement
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::record! {
+        struct Thing in "thing" {
+            key { id: i64 }
+            weight: i64,
+        }
+    }
+
+    fn key(id: usize) -> Vec<Value> {
+        vec![(id as i64).into()]
+    }
+
+    #[test]
+    fn what_is_used_stays_and_what_is_not_goes_within_two_generations() {
+        let mut map = IdentityMap::default();
+        map.learn(key(0), Some(Thing { id: 0, weight: 7 }));
+        map.learn::<Thing>(key(1), None);
+        for id in 2..4 * GENERATION_ROWS_MAX {
+            map.learn::<Thing>(key(id), None);
+            if id % 1_000 == 0 {
+                assert_eq!(map.get::<Thing>(&key(0)).flatten().unwrap().weight, 7);
+                map.committed();
+            }
+        }
+        assert!(map.knows("thing", &key(0)));
+        assert!(!map.knows("thing", &key(1)));
+        let kept = &map.tables["thing"];
+        assert!(kept.rows.len() + kept.older.len() <= 2 * (GENERATION_ROWS_MAX + 1_000));
+        assert_eq!(map.young, kept.rows.len());
+    }
+
+    #[test]
+    fn a_row_of_the_older_generation_is_changed_and_taken_back() {
+        let mut map = IdentityMap::default();
+        map.learn(key(0), Some(Thing { id: 0, weight: 7 }));
+        for id in 1..=GENERATION_ROWS_MAX {
+            map.learn::<Thing>(key(id), None);
+        }
+        map.committed();
+        assert_eq!(map.young, 0);
+        let mark = map.mark();
+        map.write(key(0), Some(Thing { id: 0, weight: 8 }));
+        let before = map.changes_since(mark).remove(0).before;
+        assert_eq!(before, Some(vec![0.into(), 7.into()]));
+        map.rollback_to(mark);
+        assert_eq!(map.get::<Thing>(&key(0)).flatten().unwrap().weight, 7);
+        assert!(map.flush().is_empty());
+    }
 }

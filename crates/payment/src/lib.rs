@@ -80,10 +80,26 @@ impl Module for Payment {
             .effect::<RefundIntent>(provider.clone(), handlers::refund_done)
             .effect::<ShowIntent>(provider.clone(), handlers::show_done)
             .effect::<QueryOperation>(provider, handlers::query_done)
+            .wants_result::<AuthorizeIntent>(|result, keys| keys.want::<PaymentRow>(&result.effect.order_id))
+            .wants_result::<CaptureIntent>(|result, keys| keys.want::<PaymentRow>(&result.effect.order_id))
+            .wants_result::<VoidIntent>(|result, keys| keys.want::<PaymentRow>(&result.effect.order_id))
+            .wants_result::<RefundIntent>(|result, keys| {
+                keys.want::<PaymentRow>(&result.effect.order_id);
+                keys.want::<RefundRow>(&result.effect.refund_id);
+            })
+            .wants_result::<ShowIntent>(|result, keys| keys.want::<PaymentRow>(&result.effect.order_id))
+            .wants_result::<QueryOperation>(|result, keys| keys.want::<PaymentRow>(&result.effect.order_id))
             .timer(handlers::action_poll)
             .timer(handlers::reconcile)
             .timer(handlers::void_retry)
             .timer(handlers::refund_retry)
+            .wants::<ActionPoll>(|timer, keys| keys.want::<PaymentRow>(&timer.order_id))
+            .wants::<Reconcile>(|timer, keys| keys.want::<PaymentRow>(&timer.order_id))
+            .wants::<VoidRetry>(|timer, keys| keys.want::<PaymentRow>(&timer.order_id))
+            .wants::<RefundRetry>(|timer, keys| {
+                keys.want::<PaymentRow>(&timer.order_id);
+                keys.want::<RefundRow>(&timer.refund_id);
+            })
             .emits::<contract::Authorized>()
             .emits::<contract::ActionRequired>()
             .emits::<contract::Declined>()

@@ -147,11 +147,24 @@ impl Definition {
 
     /// Names the rows that a message's handler will want.
     #[must_use]
-    pub fn wants<M: Message>(mut self, keys: impl Fn(&M, &mut Keys) + Send + Sync + 'static) -> Self {
+    pub fn wants<M: Message>(self, keys: impl Fn(&M, &mut Keys) + Send + Sync + 'static) -> Self {
+        self.name_ahead::<M, M>(keys)
+    }
+
+    /// Names the rows that the handler of an effect's result will want.
+    #[must_use]
+    pub fn wants_result<E: Effect>(self, keys: impl Fn(&Performed<E>, &mut Keys) + Send + Sync + 'static) -> Self {
+        self.name_ahead::<E, Performed<E>>(keys)
+    }
+
+    fn name_ahead<M: Message, P: DeserializeOwned>(
+        mut self,
+        keys: impl Fn(&P, &mut Keys) + Send + Sync + 'static,
+    ) -> Self {
         match self.handlers.get_mut(M::SUBJECT) {
             Some(registered) => {
                 registered.wants = Some(Arc::new(move |payload, wanted| {
-                    if let Ok(message) = serde_json::from_str::<M>(payload) {
+                    if let Ok(message) = serde_json::from_str::<P>(payload) {
                         keys(&message, wanted);
                     }
                 }));
