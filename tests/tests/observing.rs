@@ -74,6 +74,46 @@ async fn every_metric_is_there_and_clients_cannot_make_more() -> Result<()> {
     shop.close().await
 }
 
+/// Waits until order's own metrics tell of so many orders that are confirmed, and so many that found nothing in stock.
+async fn told(shop: &Shop, confirmed: u32, sold_out: u32) -> Result<()> {
+    let lines = [
+        format!("pangaea_order_settle_seconds_count{{module=\"order\",outcome=\"confirmed\"}} {confirmed}"),
+        format!("pangaea_order_settle_seconds_bucket{{module=\"order\",outcome=\"confirmed\",le=\"30\"}} {confirmed}"),
+        format!("pangaea_order_settle_seconds_count{{module=\"order\",outcome=\"out_of_stock\"}} {sold_out}"),
+        format!("pangaea_orders{{module=\"order\",state=\"confirmed\"}} {confirmed}"),
+        format!("pangaea_orders{{module=\"order\",state=\"cancelled\"}} {sold_out}"),
+        "pangaea_orders{module=\"order\",state=\"manual_review\"} 0".to_owned(),
+    ];
+    let all = eventually("the module's own metrics", SETTLED_MAX, async || {
+        let text = shop.store.metrics("order").await?;
+        let is_shown = |line: &String| text.lines().any(|shown| shown == line);
+        Ok(lines.iter().all(is_shown).then_some(()))
+    });
+    all.await.with_context(|| format!("{lines:#?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_counts_once_in_the_modules_own_metrics_also_where_its_history_is_run_again() -> Result<()> {
+    let shop = Shop::open(Placement::TogetherMemory).await?;
+    let sku = shop.new_sku(3, 250).await?;
+    // They are there before the first order is.
+    told(&shop, 0, 0).await?;
+    for _ in 0..3 {
+        shop.confirmed(&sku, 1).await?;
+    }
+    let one_too_many = shop.place(&[(&sku.code, 1)], "tok_ok").await?;
+    ensure!(one_too_many["state"] == "cancelled", "{one_too_many}");
+    told(&shop, 3, 1).await?;
+
+    let operations = shop.store.operations_of("order")?.base();
+    let rebuilt = shop.store.run(&["rebuild", "order", "--operations", operations]).await?.success()?;
+    ensure!(rebuilt.stdout.contains("each says what was said"), "{rebuilt:?}");
+    shop.store.verify().await?;
+    shop.confirmed(&shop.new_sku(1, 250).await?, 1).await?;
+    told(&shop, 4, 1).await?;
+    shop.close().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_with_the_orders_trace_and_every_metric_reach_the_collector() -> Result<()> {
     let collector = Collector::start().await?;

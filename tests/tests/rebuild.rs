@@ -15,7 +15,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Orders that make the history, and orders that come while it is run again.
 const ORDERS: usize = 150;
 const MORE_ORDERS: usize = 20;
-/// Nothing that a handler reads: what is said stays what it was.
+/// Nothing that what a handler says depends on: it stays what it was.
 const DAMAGES: [&str; 3] = [
     "UPDATE timeline SET event = 'damaged', at = at + 1 WHERE seq = 2",
     "DELETE FROM timeline WHERE seq = 3",

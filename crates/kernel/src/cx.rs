@@ -10,7 +10,7 @@ use pangaea_faults::{Plant, planted};
 use pangaea_journal::{EffectRow, EffectState, IntoKey, Record, Row, Statement, TimerRow, Value, Writer};
 
 use crate::outputs::{Outputs, TimerChange};
-use crate::{Definition, Effect, Failure, Input};
+use crate::{Definition, Effect, Failure, Histogram, Input};
 
 /// All that a handler may know and all it may say, for one input.
 ///
@@ -208,6 +208,19 @@ impl Cx {
             try_expires_at: self.now.plus_millis(E::TRY_TIMEOUT_MS),
         });
         id
+    }
+
+    /// Measures something for the operator: `measured` is in the histogram's unit, `value` one that it declares for its label.
+    ///
+    /// It counts once this input is committed. What is undone is not counted, nor is a replay, a rebuild or a shadow. Nothing can
+    /// read it back, so that no decision depends on it; a commit of which the process never hears is not counted either.
+    pub fn observe(&mut self, histogram: &'static Histogram, value: &'static str, measured: f64) {
+        match self.definition.observation(histogram, value, measured) {
+            Ok(observation) => self.outputs.observations.push(observation),
+            Err(fault) => {
+                self.outputs.fault.get_or_insert(fault);
+            }
+        }
     }
 
     fn say<M: Message>(&mut self, message: &M, kind: Kind) {

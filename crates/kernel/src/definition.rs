@@ -1,5 +1,6 @@
 mod declare;
 mod invariant;
+mod measure;
 mod projection;
 mod read;
 mod reader;
@@ -16,6 +17,7 @@ use pangaea_journal::{IntoKey, JournalError, Migration, Record, Value, Writer};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use self::invariant::{FindBreaches, Invariant};
+pub use self::measure::{Gauge, Histogram, Observation, ReadGauge, ReadNumbers, Unit};
 pub use self::projection::Projection;
 pub use self::reader::{Reader, Reading, Start};
 use self::schema::SchemaOf;
@@ -62,6 +64,8 @@ pub struct Definition {
     settings: SettingsType,
     invariants: Vec<Invariant>,
     projections: Vec<Projection>,
+    histograms: Vec<&'static Histogram>,
+    gauges: Vec<ReadGauge>,
     faults: Vec<String>,
 }
 

@@ -28,7 +28,8 @@ pub use answer::Answer;
 pub use clock::{Clock, ManualClock, SystemClock, process_clock};
 pub use cx::{Cx, DerivedId};
 pub use definition::{
-    Definition, FindBreaches, Handler, Invariant, Keys, Module, Projection, Reader, Reading, Registered, Serve, Start,
+    Definition, FindBreaches, Gauge, Handler, Histogram, Invariant, Keys, Module, Observation, Projection, ReadGauge,
+    ReadNumbers, Reader, Reading, Registered, Serve, Start, Unit,
 };
 pub use effect::{Call, Effect, ErasedPerformer, Outcome, Performed, Performer, TryError};
 pub use executor::{

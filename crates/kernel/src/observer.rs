@@ -1,4 +1,4 @@
-use crate::{Answer, Failure, Input};
+use crate::{Answer, Failure, Input, Observation};
 
 /// Is told what an [`Executor`](crate::Executor) does, as it does it: for whoever measures, because the executor itself looks at
 /// no clock. It sees what is undone afterwards, too.
@@ -13,6 +13,9 @@ pub trait Observer: Send + Sync {
     fn committing(&mut self);
 
     fn committed(&mut self);
+
+    /// A handler whose input is now committed had observed this.
+    fn observed(&mut self, observation: Observation);
 
     /// Everything since the last commit is as if it had not been; it may be tried again.
     fn undone(&mut self);
@@ -52,6 +55,8 @@ impl Observer for () {
     fn committing(&mut self) {}
 
     fn committed(&mut self) {}
+
+    fn observed(&mut self, _: Observation) {}
 
     fn undone(&mut self) {}
 }

@@ -2,12 +2,16 @@ use pangaea_contracts::{Envelope, Timestamp};
 use pangaea_journal::{EffectRow, TimerRow};
 use serde::{Deserialize, Serialize};
 
+use crate::Observation;
+
 /// What one input has said so far. It reaches the writer only when the handler has succeeded.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     pub(crate) messages: Vec<Envelope>,
     pub(crate) timers: Vec<TimerChange>,
     pub(crate) effects: Vec<EffectRow>,
+    /// For the operator alone: no part of what the input has said.
+    pub(crate) observations: Vec<Observation>,
     /// The first thing that the handler said but may not say.
     pub(crate) fault: Option<String>,
     /// Ids derived so far.

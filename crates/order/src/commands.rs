@@ -76,7 +76,7 @@ pub(crate) async fn cancel(cx: &mut Cx, command: CancelOrder) -> Result<Answer, 
     may_cancel(order.state, staff).map_err(|refusal| Problem::new(ProblemKind::Conflict, advice(refusal)))?;
     let (code, who) = if staff { ("cancelled_by_staff", "staff") } else { ("cancelled_by_customer", "the customer") };
     let detail = command.reason.unwrap_or_else(|| format!("{who} cancelled the order"));
-    let order = apply(cx, order, &Event::Cancel(Reason::new(code, detail)))?;
+    let order = apply(cx, order, &Event::Cancel(Reason::new(code, detail))).await?;
     order_answer(202, &order)
 }
 

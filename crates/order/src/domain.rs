@@ -290,6 +290,17 @@ impl State {
         State::Refunded,
     ];
 
+    /// All of them in words.
+    pub const NAMES: [&'static str; State::ALL.len()] = {
+        let mut names = [""; State::ALL.len()];
+        let mut index = 0;
+        while index < names.len() {
+            names[index] = State::ALL[index].as_str();
+            index += 1;
+        }
+        names
+    };
+
     pub const fn as_str(self) -> &'static str {
         match self {
             State::Placed => "placed",

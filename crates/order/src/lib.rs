@@ -8,6 +8,7 @@
 //! | `saga`, `refunds` | what stock and payment answer, and what is done when they do not |
 //! | `prices` | the projection of product's prices |
 //! | `store` | the tables |
+//! | `measures` | what the operator is told |
 //! | `http` | the routes |
 //! | `verify` | what must be true of the tables at any time |
 //! | `changes` | what a replay must find, where a line does not say it |
@@ -18,6 +19,7 @@ mod changes;
 mod commands;
 mod domain;
 mod http;
+mod measures;
 mod placing;
 mod prices;
 mod refunding;
@@ -66,6 +68,8 @@ impl Module for Order {
             .projection("timeline", &["timeline"])
             .projection("prices", &["sku_price"])
             .projection("refunds", &["refund"])
+            .histogram(&measures::SETTLE)
+            .gauge(&measures::ORDERS, store::by_state)
             .settings::<OrderSettings>()
             .emits::<Placed>()
             .emits::<Confirmed>()

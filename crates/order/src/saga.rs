@@ -16,6 +16,7 @@ use pangaea_kernel::{Cx, Failure};
 use crate::OrderSettings;
 use crate::changes::RenamedConfirmed;
 use crate::domain::{self, Event, Say, State, Step};
+use crate::measures;
 use crate::placing::stock_lines;
 use crate::store::{OrderRow, TimelineRow};
 use crate::timers::Deadline;
@@ -86,13 +87,13 @@ pub(crate) async fn deadline(cx: &mut Cx, timer: Deadline) -> Result<(), Failure
         tracing::error!(order = %order.id, attempt = order.attempt, void, release, "a compensation is unanswered; asking again");
     }
     let waited_ms = cx.now().millis_since(order.state_since);
-    apply(cx, order, &Event::Deadline { waited_ms }).map(drop)
+    apply(cx, order, &Event::Deadline { waited_ms }).await.map(drop)
 }
 
 /// Takes an event about an order into account. One about an unknown order is of a former life of this database.
 async fn happened(cx: &mut Cx, order_id: &OrderId, event: Event) -> Result<(), Failure> {
     match cx.get::<OrderRow>(order_id).await? {
-        Some(order) => apply(cx, order, &event).map(drop),
+        Some(order) => apply(cx, order, &event).await.map(drop),
         None => {
             tracing::warn!(order = %order_id, ?event, "an event about an order that is not here");
             Ok(())
@@ -101,13 +102,14 @@ async fn happened(cx: &mut Cx, order_id: &OrderId, event: Event) -> Result<(), F
 }
 
 /// Carries out what the state machine decides, and gives the order as it is then.
-pub(crate) fn apply(cx: &mut Cx, mut order: OrderRow, event: &Event) -> Result<OrderRow, Failure> {
+pub(crate) async fn apply(cx: &mut Cx, mut order: OrderRow, event: &Event) -> Result<OrderRow, Failure> {
     let settings = cx.settings::<OrderSettings>()?;
     let Some(Step { saga, say, entry }) = domain::step(order.saga(), event, &settings) else { return Ok(order) };
     if say.contains(&Say::Capture) && saga.state != State::Committed && !unguarded(Plant::StockCommittedAfterCapture) {
         // Behind the state machine, because money that was taken for goods that are not there cannot be hidden again.
         return Err(Failure::poison(format!("the money of an order that is {} must not be taken yet", saga.state)));
     }
+    let settles = saga.state.is_settled() && !order.state.is_settled();
     if order.state != saga.state {
         order.state = saga.state;
         order.state_since = cx.now();
@@ -135,6 +137,9 @@ pub(crate) fn apply(cx: &mut Cx, mut order: OrderRow, event: &Event) -> Result<O
     }
     set_deadline(cx, &order, &settings);
     cx.put(order.clone());
+    if settles {
+        measures::settled(cx, &order).await?;
+    }
     Ok(order)
 }
 

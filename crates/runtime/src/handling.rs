@@ -8,7 +8,7 @@ use metrics::Histogram;
 use opentelemetry::trace::{SpanKind, Status};
 use pangaea_contracts::moment_of_id;
 use pangaea_contracts::trace::{HANDLE, TIMER, derived_span_id};
-use pangaea_kernel::{Definition, HandlingEnd, Input, InputKind, Observer, Work};
+use pangaea_kernel::{Definition, HandlingEnd, Input, InputKind, Observation, Observer, Work};
 
 use crate::telemetry::spans::{Span, Spans, now};
 use crate::telemetry::trace::TraceContext;
@@ -21,6 +21,8 @@ pub(crate) struct Handlings {
     /// By subject; only those that have a handler, so that nobody's input can make up a metric.
     durations: HashMap<String, [Histogram; 4]>,
     commit_duration: Histogram,
+    /// The module's own: by their places in its definition, and by those of their label's values.
+    own: Vec<Vec<Histogram>>,
     running: Option<(SystemTime, Instant)>,
     /// What the next commit makes true, of sampled traces.
     ended: Vec<Ended>,
@@ -97,8 +99,9 @@ impl Handlings {
         };
         let durations = definition.handled().map(|subject| (subject.to_owned(), histograms(subject))).collect();
         let commit_duration = metrics::histogram!("pangaea_commit_duration_seconds", "module" => module);
+        let own = definition.histograms().iter().map(|histogram| own_series(module, histogram)).collect();
         let (running, ended, committing) = (None, Vec::new(), None);
-        Self { module, spans, waits, durations, commit_duration, running, ended, committing }
+        Self { module, spans, waits, durations, commit_duration, own, running, ended, committing }
     }
 
     fn export(&self, handling: Ended, commit: (SystemTime, SystemTime)) {
@@ -120,6 +123,13 @@ impl Handlings {
         self.spans.end_at(handle, ended, status);
         self.spans.end_at(committed, commit.1, Status::Unset);
     }
+}
+
+/// All of them from the start, at 0: the first of a kind is an increase, too.
+fn own_series(module: &'static str, histogram: &pangaea_kernel::Histogram) -> Vec<Histogram> {
+    let (name, label) = (histogram.full_name(), histogram.label);
+    let series = |value: &&'static str| metrics::histogram!(name.clone(), "module" => module, label => *value);
+    histogram.values.iter().map(series).collect()
 }
 
 /// The span that everything which an input's handler says goes on from.
@@ -196,6 +206,13 @@ impl Observer for Handlings {
         let commit = (started, now());
         for handling in std::mem::take(&mut self.ended) {
             self.export(handling, commit);
+        }
+    }
+
+    fn observed(&mut self, observation: Observation) {
+        let Observation { histogram, value, measured } = observation;
+        if let Some(series) = self.own.get(histogram).and_then(|histogram| histogram.get(value)) {
+            series.record(measured);
         }
     }
 

@@ -23,6 +23,7 @@ mod breaker;
 mod effects;
 mod election;
 mod forward;
+mod gauges;
 mod handling;
 mod host;
 mod http;

@@ -15,6 +15,7 @@ use crate::CODE_VERSION;
 use crate::config::Config;
 use crate::election::Election;
 use crate::forward::{Forward, LetterRequest, Way, nobody_leads};
+use crate::gauges::Gauges;
 use crate::rebuilds::{RebuildReply, RebuildRequest};
 use crate::telemetry::Telemetry;
 use crate::term::{Term, TermError};
@@ -58,6 +59,7 @@ pub struct ModuleHandle {
     edge: Edge,
     way: Way,
     bus: Arc<dyn Bus>,
+    gauges: Gauges,
 }
 
 // === impl Member ===
@@ -102,7 +104,8 @@ impl ModuleHost {
             settings: config.modules.get(name).map(|module| module.settings.clone()).unwrap_or_default(),
             changes: changed,
         });
-        let handle = ModuleHandle { module: name, edge: edge.clone(), way: way.clone(), bus: bus.clone() };
+        let gauges = Gauges::of(&definition, database.clone());
+        let handle = ModuleHandle { module: name, edge: edge.clone(), way: way.clone(), bus: bus.clone(), gauges };
         let (bus, config) = (bus.clone(), config.clone());
         let member =
             Member { module, definition, database, edge, way, bus, clock, changes, config, telemetry, may_read };
@@ -289,5 +292,6 @@ impl ModuleHandle {
         if let Ok(Ok(due)) = tokio::time::timeout(OBSERVE_WAIT, due).await {
             metrics::gauge!("pangaea_timers_due", "module" => module).set(due as f64);
         }
+        self.gauges.observe().await;
     }
 }

@@ -118,7 +118,7 @@ pub(super) fn openapi(args: &OpenapiArgs, catalogue: &Catalogue) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn offline_modules(config: &Config, catalogue: &Catalogue) -> Result<Vec<Arc<dyn Module>>> {
+pub(super) fn offline_modules(config: &Config, catalogue: &Catalogue) -> Result<Vec<Arc<dyn Module>>> {
     let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
     Ok(catalogue.build(config, &outside)?.all)
 }

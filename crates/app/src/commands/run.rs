@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use pangaea_kernel::process_clock;
+use pangaea_kernel::{Histogram, process_clock};
 use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::{Host, Started, telemetry};
 use pangaea_user::User;
@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgs;
+use super::inspect::offline_modules;
 use crate::catalogue::{Catalogue, Modules, Outside};
 use crate::provider::Provider;
 
@@ -32,7 +33,7 @@ pub(crate) struct RunArgs {
 /// Runs until Ctrl-C or SIGTERM, then finishes what has been taken.
 pub(super) async fn run(args: RunArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let telemetry = telemetry::init(&config)?;
+    let telemetry = telemetry::init(&config, &histograms(&config, catalogue)?)?;
     let provider = Provider::of(&config).await?;
     let outside = Outside { provider_url: provider.url.clone(), may_write: true };
     let Modules { all: modules, user } = catalogue.build(&config, &outside)?;
@@ -47,6 +48,12 @@ pub(super) async fn run(args: RunArgs, catalogue: &Catalogue) -> Result<ExitCode
     telemetry.shut_down().await;
     outcome?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Those of all modules, before any of them is built in earnest: what starts them wants to log.
+fn histograms(config: &Config, catalogue: &Catalogue) -> Result<Vec<&'static Histogram>> {
+    let modules = offline_modules(config, catalogue)?;
+    Ok(modules.iter().flat_map(|module| module.define().histograms().to_vec()).collect())
 }
 
 /// Cancels the token at SIGTERM or Ctrl-C.

@@ -28,6 +28,8 @@ impl Definition {
             settings: SettingsType { parse: |_| Ok(Arc::new(())), default: serde_json::Value::Null },
             invariants: Vec::new(),
             projections: Vec::new(),
+            histograms: Vec::new(),
+            gauges: Vec::new(),
             faults: Vec::new(),
         };
         if name == crate::auth::KEY_SOURCE { definition } else { definition.on(crate::auth::key_published) }

@@ -15,7 +15,7 @@ use super::abort::Abort;
 use super::{Cursors, Done, Executor, cursor_row, timer_input};
 use crate::outputs::{Asked, TimerChange};
 use crate::settings::SettingsRow;
-use crate::{Answer, Failure, HandlingEnd, Input, InputKind, Problem, ProblemKind};
+use crate::{Answer, Failure, HandlingEnd, Input, InputKind, Observation, Problem, ProblemKind};
 
 /// What is gathered while a batch runs, and dropped when it does not commit.
 #[derive(Default)]
@@ -23,6 +23,7 @@ pub(super) struct Batch {
     pub(super) done: Vec<Done>,
     pub(super) effects: Vec<EffectRow>,
     pub(super) effects_ended: Vec<String>,
+    pub(super) observations: Vec<Observation>,
     pub(super) cursors: Cursors,
     /// The keys of the dead letters that are new, and of those that are gone; a key stands once for each.
     pub(super) parked: Vec<String>,
@@ -262,7 +263,8 @@ impl Executor {
     }
 
     fn write_outputs(&mut self, batch: &mut Batch) {
-        let outputs = std::mem::take(&mut self.cx.outputs);
+        let mut outputs = std::mem::take(&mut self.cx.outputs);
+        batch.observations.append(&mut outputs.observations);
         outputs.messages.into_iter().for_each(|message| self.cx.writer.append_outbox(message));
         for change in outputs.timers {
             match change {

@@ -311,6 +311,7 @@ impl Executor {
     /// Takes over what the transaction has made true.
     fn committed(&mut self, batch: Batch, log: Vec<Arc<Envelope>>) -> BatchResult {
         self.settings = self.cx.settings.clone();
+        batch.observations.into_iter().for_each(|observation| self.observer.observed(observation));
         self.state.cursors.extend(batch.cursors);
         for id in &batch.attempts_ended {
             self.attempted.remove(id);
@@ -329,11 +330,10 @@ impl Executor {
             self.state.effects.remove(id);
         }
         self.state.next_timer = batch.next_timer;
-        let tried = |row: &EffectRow| row.tries == 1;
         BatchResult {
             done: batch.done,
             log,
-            effects: batch.effects.into_iter().filter(tried).collect(),
+            effects: batch.effects.into_iter().filter(|row| row.tries == 1).collect(),
             timers_fired: batch.timers_fired,
             refusals_after_write: batch.refusals_after_write,
         }

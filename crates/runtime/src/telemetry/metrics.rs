@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use pangaea_kernel::Histogram;
 
 use super::TelemetryError;
 
@@ -11,12 +12,17 @@ const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1_024.0];
 /// What a histogram has been told waits in memory until it is sorted into its buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-pub(super) fn install() -> Result<PrometheusHandle, TelemetryError> {
+/// `own` are those of the modules, each with its own buckets.
+pub(super) fn install(own: &[&Histogram]) -> Result<PrometheusHandle, TelemetryError> {
     // Buckets and not quantiles: only buckets can be added up over replicas.
-    let handle = PrometheusBuilder::new()
+    let mut builder = PrometheusBuilder::new()
         .set_buckets(&COUNTS)?
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
-        .install_recorder()?;
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?;
+    // Of one without buckets the host says what is wrong.
+    for histogram in own.iter().filter(|histogram| !histogram.buckets.is_empty()) {
+        builder = builder.set_buckets_for_metric(Matcher::Full(histogram.full_name()), histogram.buckets)?;
+    }
+    let handle = builder.install_recorder()?;
     ::metrics::gauge!("pangaea_build_info", "version" => crate::CODE_VERSION).set(1.0);
     let upkeep = handle.clone();
     // A thread of its own and not a task: it must also run where no one scrapes and no runtime exists yet. It holds nothing

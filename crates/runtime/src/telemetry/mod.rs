@@ -17,6 +17,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
+use pangaea_kernel::Histogram;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -58,11 +59,11 @@ pub enum TelemetryError {
 }
 
 /// Sets up logs, metrics and the export of spans for the whole process. The first two are global by the nature of the macros
-/// that feed them, so this can be done once.
+/// that feed them, so this can be done once. `histograms` are those that the modules declare: their buckets are fixed here.
 ///
 /// # Errors
 /// When the filter or the endpoint cannot be read, or on a second call in one process.
-pub fn init(config: &Config) -> Result<Telemetry, TelemetryError> {
+pub fn init(config: &Config, histograms: &[&Histogram]) -> Result<Telemetry, TelemetryError> {
     let filter = filter::parse(&config.telemetry.log_filter).map_err(TelemetryError::Filter)?;
     let (filter, levels) = Levels::of(filter, &config.telemetry.log_filter);
     let is_terminal = std::io::stderr().is_terminal();
@@ -84,7 +85,7 @@ pub fn init(config: &Config) -> Result<Telemetry, TelemetryError> {
     // One filter around both, so that both ways have the same lines, whatever the filter is changed to.
     let subscriber = tracing_subscriber::registry().with(layer.and_then(exported).with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::LogsInstalled)?;
-    let metrics = metrics::install()?;
+    let metrics = metrics::install(histograms)?;
     let metrics_export = otlp::metrics(config, &resource, &metrics)?;
     let spans = otlp::spans(config, &resource)?;
     Ok(Telemetry { metrics: Some(metrics), spans, levels, logs_export, metrics_export })

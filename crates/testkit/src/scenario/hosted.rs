@@ -89,9 +89,14 @@ impl Hosted {
         self.texts("SELECT subject, key, error FROM dead_letter ORDER BY position").await
     }
 
-    /// What is against the module's own invariants.
+    /// What is against the module's own invariants, and gauges of it that cannot be read.
     pub(super) async fn breaches(&self) -> Result<Vec<String>> {
-        Ok(self.definition.breaches(&self.database).await?)
+        let mut breaches = self.definition.breaches(&self.database).await?;
+        for one in self.definition.gauges() {
+            let unread = one.numbers(&self.database).await.err();
+            breaches.extend(unread.map(|error| format!("the gauge {}: {error}", one.gauge.name)));
+        }
+        Ok(breaches)
     }
 
     /// What it waits for.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::ReviewView;
+use crate::measures::{LETTERS, tone};
 use crate::settings::ReviewsSettings;
 use crate::store::{PlacedOrder, Purchase, Review, Score};
 
@@ -60,6 +61,7 @@ pub(crate) async fn post(cx: &mut Cx, command: PostReview) -> Result<Answer, Fai
         return Err(Failure::refusal(ProblemKind::Conflict, "you have reviewed it already"));
     }
     let hold_ms = cx.settings::<ReviewsSettings>()?.hold_ms;
+    cx.observe(&LETTERS, tone(stars), text.chars().count() as f64);
     cx.after(hold_ms, &Publish { sku_id: sku_id.clone(), buyer: buyer.clone() });
     let review = Review { sku_id, buyer, number: None, stars, text, posted_at: cx.now() };
     let answer = Answer::json(202, &ReviewView::from(&review));

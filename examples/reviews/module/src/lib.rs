@@ -5,6 +5,7 @@
 //! | `domain` | what a review may be, and the score of a SKU; pure |
 //! | `handlers` | what is done with each input |
 //! | `store` | the tables, and every SQL text |
+//! | `measures` | what the operator is told |
 //! | `http` | the routes |
 //! | `settings` | what can be configured |
 //!
@@ -13,6 +14,7 @@
 mod domain;
 mod handlers;
 mod http;
+mod measures;
 mod settings;
 mod store;
 
@@ -37,6 +39,8 @@ impl Module for Reviews {
             .migrations(store::MIGRATIONS)
             .invariant("a score is the sum of its reviews", store::verify)
             .projection("scores", &["score"])
+            .histogram(&measures::LETTERS)
+            .gauge(&measures::REVIEWS, store::by_state)
             .settings::<ReviewsSettings>()
             .emits::<Posted>()
             .on::<Placed>(handlers::placed)

@@ -3,8 +3,10 @@ use std::collections::BTreeSet;
 use pangaea_contracts::{OrderId, SkuId, Timestamp, UserId};
 use pangaea_journal::{Database, JournalError, Json, Migration, Record, Statement, record};
 
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { name: "0001_reviews", sql: include_str!("../migrations/0001_reviews.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { name: "0001_reviews", sql: include_str!("../migrations/0001_reviews.sql") },
+    Migration { name: "0002_held_back", sql: include_str!("../migrations/0002_held_back.sql") },
+];
 
 record! {
     pub(crate) struct PlacedOrder in "placed_order" {
@@ -56,6 +58,14 @@ pub(crate) async fn reviews(
 pub(crate) async fn score(database: &Database, sku_id: &SkuId) -> Result<Option<Score>, JournalError> {
     let found = rows(database, select::<Score>().and("WHERE sku_id = ?").bind_column(sku_id)).await?;
     Ok(found.into_iter().next())
+}
+
+/// An index has just the reviews of each kind.
+pub(crate) async fn by_state(database: &Database) -> Result<Vec<(String, i64)>, JournalError> {
+    let count = "SELECT 'posted', COUNT(*) FROM review WHERE number IS NOT NULL \
+                 UNION ALL SELECT 'held_back', COUNT(*) FROM review WHERE number IS NULL";
+    let rows = database.fetch(Statement::new(count)).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
 /// Scores that are not the sum of the reviews that can be read, and reviews that can be read but are in no score.
