@@ -14,6 +14,7 @@ pub(crate) struct Facts {
     pub(crate) nats_json: Value,
 }
 
+#[derive(Debug)]
 pub(crate) struct Module {
     pub(crate) name: String,
     /// What its paths begin with: `/v1/orders`.
