@@ -4,6 +4,7 @@ mod agree;
 mod apiserver;
 mod compose;
 mod copies;
+mod defaults;
 mod environment;
 mod envoy;
 mod facts;
