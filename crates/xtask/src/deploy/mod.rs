@@ -23,6 +23,7 @@ mod schemas;
 mod secrets;
 mod store;
 mod supply;
+mod versions;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
