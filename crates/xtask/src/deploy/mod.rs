@@ -11,6 +11,7 @@ mod facts;
 mod generate;
 mod gotool;
 mod image;
+mod images;
 mod local;
 mod metrics;
 mod objects;
