@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::facts::{Facts, Module};
+use super::facts::{Facts, Module, path_faults};
 use super::promtool::yaml;
 use super::{Context, Outcome, gotool};
 
@@ -149,20 +149,10 @@ fn filled(value: &str) -> String {
 /// The edge leads every path that a module declares to that module's service, and nothing else anywhere.
 fn routes(modules: &[Module], edge: &Value) -> Vec<String> {
     let words = edge["command"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let given: BTreeMap<&str, &str> = words.filter_map(|word| word.strip_prefix("--route=")?.split_once('=')).collect();
-    let prefixes =
-        modules.iter().flat_map(|module| module.prefixes.iter().map(move |prefix| (prefix.as_str(), module)));
-    let declared: BTreeMap<&str, &Module> = prefixes.collect();
+    let pairs = words.filter_map(|word| word.strip_prefix("--route=")?.split_once('='));
     let host = |url: &str| url.trim_start_matches("http://").split(':').next().unwrap_or_default().to_owned();
-    let lost = declared.iter().filter_map(|(prefix, module)| match given.get(prefix) {
-        None => Some(format!("edge: {prefix} of {} leads nowhere", module.name)),
-        Some(url) if host(url) != module.name => {
-            Some(format!("edge: {prefix} of {} leads to {}", module.name, host(url)))
-        }
-        Some(_) => None,
-    });
-    let more = given.keys().filter(|prefix| !declared.contains_key(*prefix));
-    lost.chain(more.map(|prefix| format!("edge: no module has paths below {prefix}"))).collect()
+    let given = pairs.map(|(prefix, url)| (prefix.to_owned(), host(url))).collect();
+    path_faults("edge", &given, &modules.iter().flat_map(Module::paths).collect())
 }
 
 /// What Prometheus looks up are services.
@@ -229,13 +219,8 @@ mod tests {
 
     #[test]
     fn the_edge_leads_where_the_modules_declare() {
-        let module = |name: &str, prefixes: &[&str]| Module {
-            name: name.to_owned(),
-            prefixes: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
-            routes: BTreeMap::new(),
-            performs_effects: false,
-        };
-        let modules = [module("product", &["/v1/products", "/v1/skus"]), module("order", &["/v1/orders"])];
+        let modules =
+            [Module::sample("product", &["/v1/products", "/v1/skus"]), Module::sample("order", &["/v1/orders"])];
         let edge = |routes: &[&str]| {
             let words = routes.iter().map(|route| format!("--route={route}"));
             let words: Vec<_> = ["edge".to_owned()].into_iter().chain(words).collect();
@@ -246,7 +231,10 @@ mod tests {
         assert_eq!(routes(&modules, &edge(&[products, skus, orders])), [""; 0]);
         for (given, told) in [
             (edge(&[products, orders]), "/v1/skus of product leads nowhere"),
-            (edge(&[products, "/v1/skus=http://order:8080", orders]), "/v1/skus of product leads to order"),
+            (
+                edge(&[products, "/v1/skus=http://order:8080", orders]),
+                "/v1/skus leads to order; the program has it in product",
+            ),
             (edge(&[products, skus, orders, "/v1/carts=http://order:8080"]), "no module has paths below /v1/carts"),
         ] {
             assert_eq!(routes(&modules, &given), [format!("edge: {told}")]);

@@ -4,44 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::deploy::facts::Module;
+use crate::deploy::facts::{Module, Paths, path_faults};
 use crate::deploy::objects::{list, of_kind, text, title};
-
-/// Which module each path leads to, in the order of the words that findings use.
-type Paths = BTreeMap<String, String>;
 
 /// The ways in lead every declared path to its module, and no other path anywhere. A rule for some requests only, as a canary's
 /// for reads, is for all paths of its module or is a hole.
 pub(super) fn faults(documents: &[Value], modules: &[Module]) -> Vec<String> {
-    let declared: Paths = modules.iter().flat_map(paths_of).collect();
+    let declared: Paths = modules.iter().flat_map(Module::paths).collect();
     let mut faults = Vec::new();
     for ingress in of_kind(documents, "Ingress") {
-        faults.extend(compared(&title(ingress), &of_ingress(ingress), &declared));
+        faults.extend(path_faults(&title(ingress), &of_ingress(ingress), &declared));
     }
     for service in of_kind(documents, "VirtualService").filter(|service| !list(service, "/spec/gateways").is_empty()) {
-        faults.extend(compared(&title(service), &of_virtual_service(service), &declared));
+        faults.extend(path_faults(&title(service), &of_virtual_service(service), &declared));
     }
     for module in modules {
-        let own: Paths = paths_of(module).collect();
+        let own = module.paths();
         for route in of_kind(documents, "HTTPRoute").filter(|route| leads_to(route, &module.name)) {
             faults.extend(route_faults(route, module, &own));
         }
     }
     faults
-}
-
-fn paths_of(module: &Module) -> impl Iterator<Item = (String, String)> {
-    module.prefixes.iter().map(|prefix| (prefix.clone(), module.name.clone()))
-}
-
-fn compared(place: &str, given: &Paths, declared: &Paths) -> Vec<String> {
-    let lost = declared.iter().filter(|(path, module)| given.get(*path) != Some(module));
-    let lost = lost.map(|(path, module)| match given.get(path) {
-        Some(other) => format!("{place}: {path} leads to {other}; the program has it in {module}"),
-        None => format!("{place}: {path} of {module} leads nowhere"),
-    });
-    let more = given.keys().filter(|path| !declared.contains_key(*path));
-    lost.chain(more.map(|path| format!("{place}: no module has paths below {path}"))).collect()
 }
 
 fn of_ingress(ingress: &Value) -> Paths {
@@ -78,7 +61,7 @@ fn route_faults(route: &Value, module: &Module, own: &Paths) -> Vec<String> {
             by_condition.entry(format!("{condition:?}")).or_default().insert(path, module.name.clone());
         }
         for given in by_condition.values() {
-            faults.extend(compared(&format!("{place}, rule {number}"), given, own));
+            faults.extend(path_faults(&format!("{place}, rule {number}"), given, own));
         }
     }
     let any = |rule: &Value| list(rule, "/matches").iter().any(|one| text(one, "/method").is_empty());
@@ -95,13 +78,7 @@ mod tests {
     use super::*;
 
     fn modules() -> Vec<Module> {
-        let module = |name: &str, prefixes: &[&str]| Module {
-            name: name.to_owned(),
-            prefixes: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
-            routes: BTreeMap::new(),
-            performs_effects: false,
-        };
-        vec![module("product", &["/v1/products", "/v1/skus"]), module("order", &["/v1/orders"])]
+        vec![Module::sample("product", &["/v1/products", "/v1/skus"]), Module::sample("order", &["/v1/orders"])]
     }
 
     fn ingress(paths: &[(&str, &str)]) -> Value {
