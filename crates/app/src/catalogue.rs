@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
-use pangaea_kernel::Module;
+use pangaea_kernel::{Definition, Module};
 use pangaea_payment::{HttpProvider, ProviderTimeouts};
 use pangaea_runtime::config::Config;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+use crate::provider::Provider;
 
 /// What the catalogue needs that is not in the configuration itself.
 pub(crate) struct Outside {
@@ -94,6 +96,59 @@ impl Catalogue {
         }
         Ok(Modules { all, user })
     }
+
+    /// Every module, for a command that works offline: nobody is called, and no file is made.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub(crate) fn offline(&self, config: &Config) -> Result<Vec<Arc<dyn Module>>> {
+        Ok(self.build(config, &Outside { provider_url: Provider::nowhere().url, may_write: false })?.all)
+    }
+
+    /// What every module declares, in the catalogue's order.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub(crate) fn definitions(&self, config: &Config) -> Result<Vec<Arc<Definition>>> {
+        Ok(self.offline(config)?.iter().map(|module| Arc::new(module.define())).collect())
+    }
+
+    /// Those of the modules that `runtime.modules` names.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and when it names a module that is not known.
+    pub(crate) fn wanted(&self, config: &Config) -> Result<Vec<Arc<Definition>>> {
+        wanted(config, &self.definitions(config)?)
+    }
+
+    /// What the module of this name declares.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and when there is no such module.
+    pub(crate) fn definition(&self, module: &str, config: &Config) -> Result<Arc<Definition>> {
+        let definitions = self.definitions(config)?;
+        let names = names_of(&definitions);
+        let found = definitions.into_iter().find(|one| one.name() == module);
+        found.with_context(|| format!("there is no module {module:?}; this program has {names}"))
+    }
+}
+
+/// Those of these that `runtime.modules` names, in their order.
+///
+/// # Errors
+/// When it names another one.
+pub(crate) fn wanted(config: &Config, definitions: &[Arc<Definition>]) -> Result<Vec<Arc<Definition>>> {
+    let named = &config.runtime.modules;
+    let is_known = |name: &str| name == "*" || definitions.iter().any(|one| one.name() == name);
+    if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
+        bail!("runtime.modules names {unknown:?}; this program has {}", names_of(definitions));
+    }
+    let is_wanted = |module: &str| named.is_empty() || named.iter().any(|name| name == "*" || name == module);
+    Ok(definitions.iter().filter(|one| is_wanted(one.name())).cloned().collect())
+}
+
+fn names_of(definitions: &[Arc<Definition>]) -> String {
+    definitions.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// The options of a module, `[modules.<name>.options]`, as a type of its own.

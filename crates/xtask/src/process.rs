@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -72,6 +72,13 @@ pub(crate) fn stop(child: &mut Child, signal: Signal, patience: Duration) -> Opt
     }
     let _ = child.kill();
     child.wait().ok()
+}
+
+/// Kills what is left of a process group, of which there may be nothing.
+pub(crate) fn kill_group(group: u32) {
+    let mut kill = Command::new("kill");
+    kill.args(["-s", "KILL", "--", &format!("-{group}")]);
+    let _ = kill.stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 /// The status of an HTTP GET.

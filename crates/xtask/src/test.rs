@@ -262,10 +262,16 @@ fn allowed_missing() -> Result<BTreeMap<String, String>> {
     }
 }
 
+/// All that can be missing in a test run. `.ci/allowed-missing` lists them for who reads it.
+const TOOLS: [&str; 6] = ["nats-server", "nats-server-old", "postgresql", "kustomize", "promtool", "envoy"];
+
 fn parse_allowed(text: &str) -> Result<BTreeMap<String, String>> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| match line.split_once(':') {
+            Some((name, _)) if !TOOLS.contains(&name.trim()) => {
+                bail!(".ci/allowed-missing: nothing here looks for {}; there are {}", name.trim(), TOOLS.join(", "))
+            }
             Some((name, reason)) if !reason.trim().is_empty() => Ok((name.trim().to_owned(), reason.trim().to_owned())),
             _ => bail!(".ci/allowed-missing: `{line}` is not of the form `name: reason`"),
         })
@@ -306,9 +312,19 @@ mod tests {
         report_missing(&missing, &allowed).unwrap();
         let refusal = report_missing(&missing, &BTreeMap::new()).unwrap_err().to_string();
         assert!(refusal.contains("postgresql missing"), "{refusal}");
-        for bad in ["postgresql", "postgresql:", "postgresql:  "] {
+        for bad in ["postgresql", "postgresql:", "postgresql:  ", "postgres: none here"] {
             assert!(parse_allowed(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_file_names_every_tool_that_it_may_allow() {
+        let text = fs::read_to_string(workspace::root().join(".ci/allowed-missing")).unwrap();
+        parse_allowed(&text).unwrap();
+        let comment: String = text.lines().filter_map(|line| line.strip_prefix('#')).collect();
+        let named = comment.split_once("Names:").unwrap().1.split_once('.').unwrap().0;
+        let named: Vec<_> = named.split([',', ';', ':']).map(str::trim).filter(|word| !word.contains(' ')).collect();
+        assert_eq!(named, TOOLS);
     }
 
     #[test]

@@ -2,17 +2,14 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use pangaea_kernel::{Definition, Module};
 use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::topology::Topology;
 
 use super::ConfigArgs;
-use crate::catalogue::{Catalogue, Outside};
-use crate::provider::Provider;
+use crate::catalogue::Catalogue;
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
@@ -58,8 +55,8 @@ pub(super) struct OpenapiArgs {
 /// Configuration and topology: what would keep `run` from starting is said here.
 pub(super) fn check(args: &ConfigArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.load()?.config;
-    let modules = offline_modules(&config, catalogue)?;
-    let definitions = definitions(&modules);
+    let modules = catalogue.offline(&config)?;
+    let definitions = catalogue.definitions(&config)?;
     let known: Vec<&str> = definitions.iter().map(|definition| definition.name()).collect();
     let hosted = config.hosted(&known)?;
     let mut faults: Vec<String> = definitions.iter().flat_map(|definition| definition.faults().to_vec()).collect();
@@ -97,7 +94,7 @@ pub(super) fn config(command: &ConfigCommand) -> Result<ExitCode> {
 
 pub(super) fn topology(args: &TopologyArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = ConfigArgs::default().load()?.config;
-    let topology = Topology::from_definitions(&definitions(&offline_modules(&config, catalogue)?));
+    let topology = Topology::from_definitions(&catalogue.definitions(&config)?);
     let text = match args.format {
         Format::Mermaid => topology.to_mermaid(),
         Format::Dot => topology.to_dot(),
@@ -113,18 +110,9 @@ pub(super) fn topology(args: &TopologyArgs, catalogue: &Catalogue) -> Result<Exi
 
 pub(super) fn openapi(args: &OpenapiArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let document = pangaea_runtime::api_document(&offline_modules(&config, catalogue)?);
+    let document = pangaea_runtime::api_document(&catalogue.offline(&config)?);
     writeln!(std::io::stdout().lock(), "{document:#}")?;
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn offline_modules(config: &Config, catalogue: &Catalogue) -> Result<Vec<Arc<dyn Module>>> {
-    let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-    Ok(catalogue.build(config, &outside)?.all)
-}
-
-fn definitions(modules: &[Arc<dyn Module>]) -> Vec<Arc<Definition>> {
-    modules.iter().map(|module| Arc::new(module.define())).collect()
 }
 
 fn database_kind(config: &Config) -> &'static str {

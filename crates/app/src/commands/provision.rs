@@ -15,7 +15,6 @@ use pangaea_runtime::nats_config;
 use serde_json::json;
 
 use super::ConfigArgs;
-use super::verify::stores::{definitions, wanted};
 use crate::catalogue::Catalogue;
 
 const AGAIN: Duration = Duration::from_secs(1);
@@ -52,7 +51,7 @@ pub(crate) struct ProvisionArgs {
 /// When a server does not answer in time, or refuses; what was done until then stays done.
 pub(super) async fn run(args: ProvisionArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let definitions = wanted(&config, &definitions(&config, catalogue)?)?;
+    let definitions = catalogue.wanted(&config)?;
     let deadline = Instant::now() + Duration::from_secs(args.wait_s);
     let mut tables = Vec::new();
     if !args.no_tables {

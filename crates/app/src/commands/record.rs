@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::ConfigArgs;
 use super::ticker::Ticker;
-use super::verify::stores::{definitions, open, wanted};
+use super::verify::stores::open;
 use crate::catalogue::Catalogue;
 use crate::random;
 
@@ -71,7 +71,7 @@ pub(super) fn parse_place(text: &str) -> Result<Place, String> {
 /// When a database cannot be read, or the file not be written; then there is no file.
 pub(super) async fn run(args: RecordArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let definitions = wanted(&config, &definitions(&config, catalogue)?)?;
+    let definitions = catalogue.wanted(&config)?;
     ensure!(!definitions.is_empty(), "no module is to be recorded (--modules, runtime.modules)");
     let options = RecordOptions {
         from: args.from.map(|place| match place {

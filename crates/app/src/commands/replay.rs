@@ -23,7 +23,6 @@ use pangaea_runtime::config::{Config, Overrides, Sources};
 
 use self::ways::{Target, WaysArgs, WaysCommand, parse_target};
 use super::ticker::Ticker;
-use super::verify::stores::definitions;
 use super::{DIFFERS_EXIT, has_colours};
 use crate::catalogue::Catalogue;
 
@@ -146,7 +145,7 @@ fn inputs(pairs: &[Pair]) -> u64 {
 /// The recorded modules to replay, each with what this program makes of it.
 fn pairs(recording: &Recording, wanted: &[String], catalogue: &Catalogue) -> Result<Vec<Pair>> {
     let config = Config::load(&Sources::of_process(None, Overrides::default()))?.config;
-    let definitions = definitions(&config, catalogue)?;
+    let definitions = catalogue.definitions(&config)?;
     if let Some(unknown) = wanted.iter().find(|name| recording.module(name).is_none()) {
         let known: Vec<_> = recording.modules().iter().map(ModuleRecording::name).collect();
         bail!("--modules names {unknown:?}; the recording holds {}", known.join(", "));

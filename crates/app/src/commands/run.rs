@@ -12,7 +12,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::ConfigArgs;
-use super::inspect::offline_modules;
 use crate::catalogue::{Catalogue, Modules, Outside};
 use crate::provider::Provider;
 
@@ -52,8 +51,8 @@ pub(super) async fn run(args: RunArgs, catalogue: &Catalogue) -> Result<ExitCode
 
 /// Those of all modules, before any of them is built in earnest: what starts them wants to log.
 fn histograms(config: &Config, catalogue: &Catalogue) -> Result<Vec<&'static Histogram>> {
-    let modules = offline_modules(config, catalogue)?;
-    Ok(modules.iter().flat_map(|module| module.define().histograms().to_vec()).collect())
+    let definitions = catalogue.definitions(config)?;
+    Ok(definitions.iter().flat_map(|definition| definition.histograms().to_vec()).collect())
 }
 
 /// Cancels the token at SIGTERM or Ctrl-C.

@@ -12,7 +12,6 @@ use nkeys::KeyPair;
 use pangaea_runtime::topology::PROVISIONER;
 
 use super::ConfigArgs;
-use super::verify::stores::definitions;
 use crate::catalogue::Catalogue;
 use crate::random;
 
@@ -66,7 +65,7 @@ struct Secrets {
 /// When the system has no random source, or standard output is closed.
 pub(super) fn run(args: &SecretsArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = ConfigArgs::default().load()?.config;
-    let mut names: Vec<String> = definitions(&config, catalogue)?.iter().map(|one| one.name().to_owned()).collect();
+    let mut names: Vec<String> = catalogue.definitions(&config)?.iter().map(|one| one.name().to_owned()).collect();
     names.push(PROVISIONER.to_owned());
     let secrets = Secrets {
         users: names.into_iter().map(User::new).collect::<Result<_>>()?,

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::metrics::Figures;
 use self::summary::Summary;
 use self::teller::Teller;
-use super::verify::stores::{definition_of, open};
+use super::verify::stores::open;
 use super::{ConfigArgs, DIFFERS_EXIT, parse_set};
 use crate::catalogue::Catalogue;
 use crate::random;
@@ -96,7 +96,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 /// error.
 pub(super) async fn run(args: ShadowArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = ConfigArgs { config: args.config.clone(), modules: None, set: args.set.clone() }.load()?.config;
-    let definition = definition_of(&args.module, &config, catalogue)?;
+    let definition = catalogue.definition(&args.module, &config)?;
     let ignore = Ignore::parse(&args.ignore).map_err(|reason| anyhow::anyhow!("--ignore: {reason}"))?;
     let redaction_key = if args.unredacted { None } else { Some(random::hex::<32>()?) };
     let options = ShadowOptions { from_start: args.from_start, ignore, redaction_key };

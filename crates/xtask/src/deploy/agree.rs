@@ -11,12 +11,14 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::environment::{Given, Sources, given};
+use super::facts::{Facts, Module};
 use super::objects::{self, Workload, is_ours, text};
 use super::program::{Program, said};
 use super::render::{self, render};
 use super::secrets::{self, Known};
-use super::{Context, Outcome};
+use super::{Context, Outcome, versions};
 
+mod paths;
 mod placement;
 mod ports;
 mod references;
@@ -46,7 +48,9 @@ const COMPARED: [&str; 5] =
 struct Knowledge {
     program: Program,
     modules: Vec<String>,
-    /// What `pangaea secrets` prints; none when the program has no such command.
+    /// With their paths.
+    declared: Vec<Module>,
+    /// What `pangaea secrets` prints; none when it failed.
     printed: Option<Vec<Value>>,
     /// Names of the charts with values in deploy/platform: each brings a Service of its name.
     charts: BTreeSet<String>,
@@ -61,17 +65,12 @@ struct Knowledge {
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let program = Program::of(ctx);
-    let printed = match secrets::fresh(&program) {
-        Ok(printed) => Some(printed),
-        Err(error) => {
-            let why = format!("the names of Secrets were not compared with what it prints: {error:#}");
-            outcome.missing.push(("pangaea secrets".to_owned(), why));
-            None
-        }
-    };
+    let printed = printed(&program, &mut outcome);
     let readme = fs::read_to_string(ctx.root.join("deploy/README.md")).unwrap_or_default();
     let charts = charts(&ctx.root.join("deploy/platform"));
-    let knowledge = Knowledge { modules: program.modules()?, program, printed, charts, readme };
+    outcome.failed.extend(version_faults(&ctx.root)?);
+    let declared = Facts::read(ctx)?.modules;
+    let knowledge = Knowledge { modules: program.modules()?, declared, program, printed, charts, readme };
     for overlay in render::overlays(ctx)? {
         let faults = match render(ctx, &overlay) {
             Ok(documents) => knowledge.faults(&documents)?,
@@ -83,6 +82,32 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
         outcome.failed.extend(faults.into_iter().map(|fault| format!("deploy/k8s/overlays/{overlay}: {fault}")));
     }
     Ok(outcome)
+}
+
+/// What `pangaea secrets` prints. That it prints none is a fault of the program's, and no tool that is missing.
+fn printed(program: &Program, outcome: &mut Outcome) -> Option<Vec<Value>> {
+    let fresh = secrets::fresh(program);
+    let told = |error: &_| outcome.failed.push(format!("the names of Secrets were not compared: {error:#}"));
+    fresh.inspect_err(told).ok()
+}
+
+/// Texts that tell people what to install, where they say another version than the checks use.
+fn version_faults(root: &Path) -> Result<Vec<String>> {
+    let values = fs::read_dir(root.join("deploy/platform"))?.flatten().map(|entry| entry.path());
+    let mut texts: Vec<_> = values.filter(|path| path.is_file()).chain([root.join("deploy/README.md")]).collect();
+    texts.sort();
+    let mut faults = Vec::new();
+    for path in texts {
+        let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        let found = versions::faults(&fs::read_to_string(&path)?);
+        faults.extend(found.into_iter().map(|fault| format!("{shown}: {fault}")));
+    }
+    Ok(faults)
+}
+
+/// Whether the guide has a command that makes this Secret, and not only one whose name it is a part of.
+fn is_made_by_hand(readme: &str, name: &str) -> bool {
+    readme.contains(&format!("secret generic {name} "))
 }
 
 /// `nats` of `deploy/platform/nats.yaml`.
@@ -112,6 +137,7 @@ impl Knowledge {
         }
         faults.extend(references::faults(documents, &known));
         faults.extend(ports::faults(documents, &hosts));
+        faults.extend(paths::faults(documents, &self.declared));
         // An overlay without a module adds something to what runs already, and its Services are elsewhere.
         if hosts.iter().any(|host| host.command == "run") {
             faults.extend(ports::url_faults(documents, &hosts, &self.charts));
@@ -123,11 +149,11 @@ impl Knowledge {
     }
 
     /// What pods may refer to: the overlay's own, what the program prints, and what the guide says how to make. Of the last
-    /// only the names are known, and of all only these where the program prints none.
+    /// only the names are known, and of all only these where it failed.
     fn known_secrets(&self, documents: &[Value]) -> Known {
         let mut known = references::secrets_of(documents);
         if let Some(printed) = &self.printed {
-            known.retain(|name, _| self.readme.contains(name.as_str()));
+            known.retain(|name, _| is_made_by_hand(&self.readme, name));
             known.extend(secrets::known(documents));
             known.extend(secrets::known(printed));
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use self::cluster::Cluster;
 use super::objects::{of_kind, text, title};
 use super::render::{self, render};
+use super::versions::KUBERNETES_NEWEST;
 use super::{Context, Outcome};
 
 mod build;
@@ -36,7 +37,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
         }
     };
     let cluster = Cluster::start(&programs)?;
-    println!("kube-apiserver {} on {}", build::KUBERNETES, cluster.url());
+    println!("kube-apiserver {} on {}", KUBERNETES_NEWEST, cluster.url());
     let served = crds::install(ctx, &cluster, &mut outcome)?;
     let mut unserved = BTreeSet::new();
     for overlay in render::overlays(ctx)? {

@@ -7,14 +7,16 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::facts::{Facts, Module, path_faults};
 use super::promtool::yaml;
-use super::{Context, Outcome};
-use crate::tools;
+use super::{Context, Outcome, gotool};
 
 const PROFILES: [&str; 2] = ["together", "apart"];
+/// What `docker compose` itself reads files with.
+const READER: (&str, &str) = ("github.com/compose-spec/compose-go/v2/cmd", "v2.9.1");
 
 type Services = BTreeMap<String, Value>;
 
@@ -33,7 +35,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
             complaints.extend(accepted(program, service)?.into_iter().map(|why| format!("{name}: {why}")));
         }
     }
-    complaints.extend(routes(program, &services)?);
+    complaints.extend(routes(&Facts::read(ctx)?.modules, &services["edge"]));
     complaints.extend(targets(ctx, &services)?);
     match complaints.is_empty() {
         true => outcome.passed.push(format!("compose.yaml: {} services", services.len())),
@@ -100,12 +102,39 @@ fn runs_the_store(service: &Value) -> bool {
 
 /// What `pangaea check` says against the environment. Variables that the reader's file gives are filled in.
 fn accepted(program: &Path, service: &Value) -> Result<Option<String>> {
-    let environment = service["environment"].as_object().into_iter().flatten();
-    let environment = environment.map(|(key, value)| (key, filled(value.as_str().unwrap_or_default())));
+    let environment = match environment(service) {
+        Ok(environment) => environment,
+        Err(fault) => return Ok(Some(fault)),
+    };
+    let environment = environment.iter().map(|(key, value)| (key, filled(value)));
     let mut command = Command::new(program);
     let output = command.arg("check").env_clear().envs(environment).output().context("the program does not start")?;
     let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
     Ok((!output.status.success()).then(|| format!("`pangaea check`: {said}")))
+}
+
+/// The variables of a service, in both of Compose's forms: a map, or a list of `KEY=value`.
+///
+/// # Errors
+/// When it is neither, or a variable has no value here: it would be taken from whoever's shell.
+fn environment(service: &Value) -> Result<BTreeMap<String, String>, String> {
+    let plain = |key: &str, value: &Value| match value {
+        Value::String(text) => Ok((key.to_owned(), text.clone())),
+        Value::Number(_) | Value::Bool(_) => Ok((key.to_owned(), value.to_string())),
+        _ => Err(format!("environment: {key} has no value: give it one, or `${{{key}-}}`")),
+    };
+    match &service["environment"] {
+        Value::Null => Ok(BTreeMap::new()),
+        Value::Object(map) => map.iter().map(|(key, value)| plain(key, value)).collect(),
+        Value::Array(lines) => {
+            let pairs = lines.iter().map(|line| match line.as_str().and_then(|line| line.split_once('=')) {
+                Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+                None => Err(format!("environment: {line} is not of the form KEY=value")),
+            });
+            pairs.collect()
+        }
+        other => Err(format!("environment is {other}, and neither a map nor a list")),
+    }
 }
 
 /// `${NAME-}` becomes what could stand there: 32 bytes in base64.
@@ -117,24 +146,13 @@ fn filled(value: &str) -> String {
     text
 }
 
-/// Every path of the API leads to a service.
-fn routes(program: &Path, services: &Services) -> Result<Vec<String>> {
-    let output = Command::new(program).arg("openapi").env_clear().output().context("the program does not start")?;
-    ensure!(output.status.success(), "`pangaea openapi` failed");
-    let document: Value = serde_json::from_slice(&output.stdout)?;
-    let words = services["edge"]["command"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let routes: Vec<_> = words.filter_map(|word| word.strip_prefix("--route=")?.split_once('=')).collect();
-    let paths = document["paths"].as_object().into_iter().flatten().map(|(path, _)| path);
-    let is_led = |path: &&String| routes.iter().any(|(prefix, _)| path.starts_with(prefix));
-    let mut complaints: Vec<_> =
-        paths.filter(|path| !is_led(path)).map(|path| format!("edge: {path} leads nowhere")).collect();
-    for (prefix, url) in routes {
-        let host = url.trim_start_matches("http://").split(':').next().unwrap_or_default();
-        if !services.contains_key(host) {
-            complaints.push(format!("edge: {prefix} leads to {host}, which is no service"));
-        }
-    }
-    Ok(complaints)
+/// The edge leads every path that a module declares to that module's service, and nothing else anywhere.
+fn routes(modules: &[Module], edge: &Value) -> Vec<String> {
+    let words = edge["command"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let pairs = words.filter_map(|word| word.strip_prefix("--route=")?.split_once('='));
+    let host = |url: &str| url.trim_start_matches("http://").split(':').next().unwrap_or_default().to_owned();
+    let given = pairs.map(|(prefix, url)| (prefix.to_owned(), host(url))).collect();
+    path_faults("edge", &given, &modules.iter().flat_map(Module::paths).collect())
 }
 
 /// What Prometheus looks up are services.
@@ -151,7 +169,8 @@ fn targets(ctx: &Context, services: &Services) -> Result<Vec<String>> {
 
 /// The strict schema, and what only the whole file can be wrong in.
 fn by_compose(ctx: &Context, outcome: &mut Outcome) -> Result<()> {
-    let reader = match tools::compose_reader() {
+    let (package, version) = READER;
+    let reader = match gotool::program(ctx, "compose-go", package, version) {
         Ok(reader) => reader,
         Err(error) => {
             outcome.missing.push(("compose-go".to_owned(), format!("{error:#}")));
@@ -183,6 +202,42 @@ mod tests {
         }
         for not in ["nats", "nats:latest", "nats:2", "postgres:17-alpine", "localhost:5000/nats"] {
             assert!(image(&json!({"image": not})).is_some(), "{not}");
+        }
+    }
+
+    #[test]
+    fn an_environment_is_read_in_both_forms() {
+        let expected = BTreeMap::from([("A", "b=c"), ("PORT", "8080")]);
+        let expected = Ok(expected.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
+        assert_eq!(environment(&json!({"environment": {"A": "b=c", "PORT": 8080}})), expected);
+        assert_eq!(environment(&json!({"environment": ["A=b=c", "PORT=8080"]})), expected);
+        assert_eq!(environment(&json!({})), Ok(BTreeMap::new()));
+        for odd in [json!({"A": null}), json!(["A"]), json!([8080]), json!("A=b")] {
+            assert!(environment(&json!({"environment": odd})).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_edge_leads_where_the_modules_declare() {
+        let modules =
+            [Module::sample("product", &["/v1/products", "/v1/skus"]), Module::sample("order", &["/v1/orders"])];
+        let edge = |routes: &[&str]| {
+            let words = routes.iter().map(|route| format!("--route={route}"));
+            let words: Vec<_> = ["edge".to_owned()].into_iter().chain(words).collect();
+            json!({ "command": words })
+        };
+        let [products, skus, orders] =
+            ["/v1/products=http://product:8080", "/v1/skus=http://product:8080", "/v1/orders=http://order:8080"];
+        assert_eq!(routes(&modules, &edge(&[products, skus, orders])), [""; 0]);
+        for (given, told) in [
+            (edge(&[products, orders]), "/v1/skus of product leads nowhere"),
+            (
+                edge(&[products, "/v1/skus=http://order:8080", orders]),
+                "/v1/skus leads to order; the program has it in product",
+            ),
+            (edge(&[products, skus, orders, "/v1/carts=http://order:8080"]), "no module has paths below /v1/carts"),
+        ] {
+            assert_eq!(routes(&modules, &given), [format!("edge: {told}")]);
         }
     }
 

@@ -10,8 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use self::manifests::Manifests;
 use self::model::Traffic;
-use self::processes::{Folder, Store};
+use self::processes::Store;
 use self::trials::Bench;
+use super::facts::Facts;
+use super::running::Folder;
 use super::{Context, Outcome};
 use crate::tools;
 
@@ -32,6 +34,8 @@ struct Programs {
     envoy: PathBuf,
     pangaea: PathBuf,
     nats: PathBuf,
+    /// The names of all modules.
+    modules: Vec<String>,
 }
 
 /// What the overlays say.
@@ -48,8 +52,9 @@ struct Overlays {
 /// When not even a folder can be made for them.
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let Some(programs) = find(ctx, &mut outcome) else { return Ok(outcome) };
-    let folder = Folder::create()?;
+    let modules = Facts::read(ctx)?.modules.into_iter().map(|module| module.name).collect();
+    let Some(programs) = find(ctx, modules, &mut outcome) else { return Ok(outcome) };
+    let folder = Folder::make("envoy")?;
     match Overlays::read(ctx) {
         Ok(overlays) => try_all(&programs, &overlays, folder.path(), &mut outcome),
         Err(error) => outcome.failed.push(format!("the overlays cannot be tried: {error:#}")),
@@ -57,7 +62,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn find(ctx: &Context, outcome: &mut Outcome) -> Option<Programs> {
+fn find(ctx: &Context, modules: Vec<String>, outcome: &mut Outcome) -> Option<Programs> {
     let mut keep = |name: &str, found: Result<PathBuf>| {
         found.inspect_err(|error| outcome.missing.push((name.to_owned(), format!("{error:#}")))).ok()
     };
@@ -67,19 +72,19 @@ fn find(ctx: &Context, outcome: &mut Outcome) -> Option<Programs> {
     });
     let envoy = keep("envoy", envoy);
     let nats = keep("nats-server", tools::nats_server());
-    Some(Programs { envoy: envoy?, pangaea: ctx.program.clone(), nats: nats? })
+    Some(Programs { envoy: envoy?, pangaea: ctx.program.clone(), nats: nats?, modules })
 }
 
 fn try_all(programs: &Programs, overlays: &Overlays, folder: &Path, outcome: &mut Outcome) {
-    let bench = Bench { envoy: &programs.envoy, folder };
+    let bench = Bench { envoy: &programs.envoy, folder, modules: &programs.modules };
     let mut note = |place: &str, result: Result<Vec<String>>| match result {
         Ok(said) => outcome.passed.extend(said.into_iter().map(|line| format!("{place}: {line}"))),
         Err(error) => outcome.failed.push(format!("{place}: {error:#}")),
     };
-    note("minikube-apart, minikube-istio", overlays.same_paths());
+    note("minikube-apart, minikube-istio", overlays.same_paths(&programs.modules));
     let plain = overlays.istio.clone().without_tokens();
     let mut signed = None;
-    let store = Store::start(&programs.pangaea, &programs.nats, folder);
+    let store = Store::start(&programs.pangaea, &programs.nats, &programs.modules, folder);
     match &store {
         Ok(store) => {
             // First, because the token has to end before the last trial.
@@ -119,10 +124,10 @@ impl Overlays {
     }
 
     /// The way in that is written by hand for Istio has the paths that the modules declare.
-    fn same_paths(&self) -> Result<Vec<String>> {
+    fn same_paths(&self, modules: &[String]) -> Result<Vec<String>> {
         let (declared, by_hand) = (self.gateway_api.prefixes(), self.istio.prefixes());
-        let modules = declared.keys().filter(|module| processes::MODULES.contains(&module.as_str())).count();
-        ensure!(modules == processes::MODULES.len(), "routes of {modules} modules, not {}", processes::MODULES.len());
+        let lost = modules.iter().find(|module| !declared.contains_key(module.as_str()));
+        ensure!(lost.is_none(), "deploy/generated/routes has none of the module {}", lost.map_or("", String::as_str));
         ensure!(
             declared == by_hand,
             "components/mesh-istio/gateway.yaml leads {by_hand:?}, deploy/generated/routes leads {declared:?}: make them equal"

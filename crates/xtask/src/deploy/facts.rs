@@ -14,6 +14,10 @@ pub(crate) struct Facts {
     pub(crate) nats_json: Value,
 }
 
+/// Which module each prefix leads to.
+pub(crate) type Paths = BTreeMap<String, String>;
+
+#[derive(Debug)]
 pub(crate) struct Module {
     pub(crate) name: String,
     /// What its paths begin with: `/v1/orders`.
@@ -73,6 +77,27 @@ impl Module {
         ensure!(!prefixes.is_empty(), "the module {name} has no routes");
         Ok(Self { name: name.to_owned(), prefixes, routes, performs_effects })
     }
+
+    pub(crate) fn paths(&self) -> Paths {
+        self.prefixes.iter().map(|prefix| (prefix.clone(), self.name.clone())).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sample(name: &str, prefixes: &[&str]) -> Self {
+        let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+        Self { name: name.to_owned(), prefixes, routes: BTreeMap::new(), performs_effects: false }
+    }
+}
+
+/// Where a place that is written by hand leads paths otherwise than the modules declare.
+pub(crate) fn path_faults(place: &str, given: &Paths, declared: &Paths) -> Vec<String> {
+    let lost = declared.iter().filter(|(path, module)| given.get(*path) != Some(module));
+    let lost = lost.map(|(path, module)| match given.get(path) {
+        Some(other) => format!("{place}: {path} leads to {other}; the program has it in {module}"),
+        None => format!("{place}: {path} of {module} leads nowhere"),
+    });
+    let more = given.keys().filter(|path| !declared.contains_key(*path));
+    lost.chain(more.map(|path| format!("{place}: no module has paths below {path}"))).collect()
 }
 
 /// `/v1/orders` of `/v1/orders/{id}`, and `/.well-known` of what lies below it.

@@ -11,21 +11,27 @@ use serde_json::Value;
 use super::Context;
 use crate::process::on_path;
 
-/// The program that `go install package@version` makes. It is built once.
+/// The program that `go install package@version` makes. It is built once, in a folder of this name and version.
 ///
 /// # Errors
-/// When it is not there and must or can not be built.
+/// When it is not there and cannot be built.
 pub(crate) fn program(ctx: &Context, name: &str, package: &str, version: &str) -> Result<PathBuf> {
     let bin = ctx.tools.join(format!("{name}-{version}"));
-    let program = bin.join(name);
+    let program = bin.join(file_of(package));
     if program.is_file() {
         return Ok(program);
     }
     let what = format!("{package}@{version}");
     let output = go(ctx)?.args(["install", &what]).env("GOBIN", &bin).output()?;
     ensure!(output.status.success(), "go install {what}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    ensure!(program.is_file(), "go install {what} made no {name}");
+    ensure!(program.is_file(), "go install {what} made no {}", program.display());
     Ok(program)
+}
+
+/// Go names a program after the last folder of its package; a major version is none.
+fn file_of(package: &str) -> &str {
+    let is_version = |part: &&str| part.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
+    package.rsplit('/').find(|part| !is_version(part)).unwrap_or(package)
 }
 
 /// The unpacked folder of a module.
@@ -54,4 +60,20 @@ fn go(ctx: &Context) -> Result<Command> {
     command.env("GOFLAGS", "-modcacherw").env("GOPATH", &home).env("GOCACHE", home.join("cache"));
     command.env_remove("GOROOT").current_dir(env::temp_dir());
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_named_after_its_package() {
+        for (package, file) in [
+            ("github.com/yannh/kubeconform/cmd/kubeconform", "kubeconform"),
+            ("sigs.k8s.io/kustomize/kustomize/v5", "kustomize"),
+            ("github.com/compose-spec/compose-go/v2/cmd", "cmd"),
+        ] {
+            assert_eq!(file_of(package), file);
+        }
+    }
 }

@@ -4,9 +4,8 @@
 //! of 127.0.0.1, listening ports become free ones, and what is mounted lies in a temporary folder.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -19,11 +18,11 @@ use super::environment::Sources;
 use super::objects::{self, Workload, is_ours};
 use super::program::{Program, said};
 use super::render::render;
-use super::running::Folder;
+use super::running::{Folder, Running};
 use super::secrets;
 use super::{Context, Outcome};
 use crate::postgres::Server;
-use crate::process::{Interrupt, Signal, stop};
+use crate::process::Interrupt;
 use crate::tools;
 
 mod broker;
@@ -59,7 +58,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
             match secrets::fresh(&program) {
                 Ok(fresh) => secrets = fresh,
                 Err(error) => {
-                    outcome.missing.push(("pangaea secrets".to_owned(), format!("{overlay} was not run: {error:#}")));
+                    outcome.failed.push(format!("deploy/k8s/overlays/{overlay}: it was not run: {error:#}"));
                     continue;
                 }
             }
@@ -92,18 +91,6 @@ fn needs_secrets(documents: &[Value]) -> bool {
     let own = secrets::known(&objects::of_kind(documents, "Secret").cloned().collect::<Vec<_>>());
     let needed: BTreeSet<_> = super::agree::secrets_of(documents).into_keys().collect();
     needed.iter().any(|name| !own.contains_key(name))
-}
-
-/// None when the time is over; then it has been killed.
-fn until_ended(child: &mut Child, until: Instant) -> Result<Option<ExitStatus>> {
-    while Instant::now() < until {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        sleep(Duration::from_millis(50));
-    }
-    stop(child, Signal::Term, Duration::from_secs(5));
-    Ok(None)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -186,15 +173,12 @@ impl Run<'_> {
         for tried in 1..=tries {
             let mut command = pod.command(self.program.path());
             println!("{}: $ {}", pod.title(), crate::workspace::shown(&command));
-            let log = pod.root.with_extension("log");
-            let file = File::create(&log)?;
-            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-            let mut child = command.spawn().context("the program does not start")?;
-            let ended = until_ended(&mut child, until)?;
+            let mut running = Running::start_with_log(&pod.title(), &mut command, pod.root.with_extension("log"))?;
+            let ended = running.wait_end(until)?;
             if ended.is_some_and(|status| status.success()) {
                 return Ok(());
             }
-            let told = format!("{}: try {tried}: {ended:?}: {}", pod.title(), replicas::last_lines(&log));
+            let told = format!("{}: try {tried}: {ended:?}: {}", pod.title(), running.last_lines());
             ensure!(tried < tries && Instant::now() < until, "{told}");
             println!("{told}");
             sleep(Duration::from_secs(1));

@@ -49,12 +49,31 @@ pub(crate) fn workloads(documents: &[Value]) -> Vec<Workload<'_>> {
     documents.iter().filter_map(Workload::of).collect()
 }
 
-/// Whether `labels` satisfies a plain map of wanted labels, which must not be empty.
+/// Whether a Service's selector, a plain map of wanted labels, takes such labels. One that is empty takes none.
 pub(crate) fn selects(selector: Option<&Value>, labels: &Value) -> bool {
     let Some(wanted) = selector.and_then(Value::as_object).filter(|wanted| !wanted.is_empty()) else {
         return false;
     };
     wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// Whether a LabelSelector takes an object with such labels. An empty one takes all.
+pub(crate) fn takes(selector: &Value, labels: &Value) -> bool {
+    let label = |key: &str| labels.get(key).and_then(Value::as_str);
+    let wanted = selector.get("matchLabels").and_then(Value::as_object);
+    let by_labels = wanted.into_iter().flatten().all(|(key, value)| label(key) == value.as_str());
+    by_labels
+        && list(selector, "/matchExpressions").iter().all(|expression| {
+            let found = label(text(expression, "/key"));
+            let is_listed = list(expression, "/values").iter().any(|value| value.as_str() == found);
+            match text(expression, "/operator") {
+                "In" => found.is_some() && is_listed,
+                "NotIn" => found.is_none() || !is_listed,
+                "Exists" => found.is_some(),
+                "DoesNotExist" => found.is_none(),
+                _ => false,
+            }
+        })
 }
 
 /// Whether the container runs this project's image.
@@ -112,8 +131,24 @@ impl<'a> Workload<'a> {
         list(self.template, "/spec/containers")
     }
 
-    pub(crate) fn all_containers(&self) -> impl Iterator<Item = &'a Value> {
+    /// With those that only initialise, and sidecars.
+    pub(crate) fn all_containers(&self) -> impl Iterator<Item = &'a Value> + use<'a> {
         list(self.template, "/spec/initContainers").iter().chain(self.containers())
+    }
+
+    /// Whether its pods are to run for as long as they are wanted.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(kind(self.document), "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+    }
+
+    /// The port of this number or name of any of its containers.
+    pub(crate) fn port(&self, wanted: &Value) -> Option<u64> {
+        self.all_containers().find_map(|container| container_port(container, wanted))
+    }
+
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let ports = self.all_containers().flat_map(|container| list(container, "/ports"));
+        ports.filter_map(|port| number(port, "/containerPort"))
     }
 
     /// As Kubernetes sees it: one when it is not said.
@@ -137,5 +172,59 @@ impl<'a> Workload<'a> {
             ]))
         });
         list(self.pod(), "/volumes").iter().cloned().chain(claims).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_label_selector_takes_what_it_names() {
+        let labels = json!({"name": "nats", "component": "broker"});
+        let cases = [
+            (json!({}), true),
+            (json!({"matchLabels": {"name": "nats"}}), true),
+            (json!({"matchLabels": {"name": "nats", "zone": "a"}}), false),
+            (json!({"matchExpressions": [{"key": "component", "operator": "In", "values": ["broker", "job"]}]}), true),
+            (json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}), false),
+            (json!({"matchExpressions": [{"key": "zone", "operator": "NotIn", "values": ["a"]}]}), true),
+            (json!({"matchExpressions": [{"key": "zone", "operator": "Exists"}]}), false),
+            (json!({"matchExpressions": [{"key": "zone", "operator": "DoesNotExist"}]}), true),
+        ];
+        for (selector, is_taken) in cases {
+            assert_eq!(takes(&selector, &labels), is_taken, "{selector}");
+        }
+    }
+
+    #[test]
+    fn knows_our_image_wherever_it_lies() {
+        let cases = [
+            ("pangaea:0.2.0", true),
+            ("registry.example/pangaea@sha256:00", true),
+            ("registry.example:5000/team/pangaea:0.2.0@sha256:00", true),
+            ("pangaea", true),
+            ("pangaea/other:1", false),
+            ("nats:2.14-alpine", false),
+        ];
+        for (image, is_it) in cases {
+            assert_eq!(is_ours(&json!({ "image": image })), is_it, "{image}");
+        }
+    }
+
+    #[test]
+    fn a_services_selector_names_labels_and_takes_nothing_without_any() {
+        let labels = json!({"name": "nats", "component": "broker"});
+        for (selector, is_taken) in [
+            (json!({"name": "nats"}), true),
+            (json!({"name": "nats", "component": "database"}), false),
+            (json!({}), false),
+            (Value::Null, false),
+        ] {
+            assert_eq!(selects(Some(&selector), &labels), is_taken, "{selector}");
+        }
+        assert!(!selects(None, &labels));
     }
 }

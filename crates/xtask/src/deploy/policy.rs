@@ -3,10 +3,13 @@
 //! A rule that refuses nothing is worth nothing: each has fixtures under deploy/checks/fixtures, manifests with one fault
 //! each, which it must refuse, and for no other reason.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context as _, Result};
 
 use super::{Context, Outcome, render};
 
+mod capacity;
 mod fixtures;
 mod network;
 mod objects;
@@ -68,6 +71,8 @@ const RULES: [Rule; 31] = [
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     Fixtures::read(&ctx.root.join("deploy/checks/fixtures"))?.check(&mut outcome)?;
+    let readme = fs::read_to_string(ctx.root.join("deploy/README.md")).context("deploy/README.md")?;
+    let minikube = capacity::of_guide(&readme).context("deploy/README.md")?;
     for overlay in render::overlays(ctx)? {
         let documents = match render::render(ctx, &overlay) {
             Ok(documents) => documents,
@@ -77,11 +82,15 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
             }
         };
         let findings = judge(&Objects::new(&documents));
-        if findings.is_empty() {
+        // Elsewhere the cluster grows, or its operator decides.
+        let lack = overlay.starts_with("minikube-").then(|| capacity::fault(&Objects::new(&documents), minikube));
+        let lack = lack.flatten();
+        if findings.is_empty() && lack.is_none() {
             outcome.passed.push(format!("{overlay}: {} objects keep to {} rules", documents.len(), RULES.len()));
         }
         let shown = findings.iter().map(|(rule, fault)| format!("deploy/k8s/overlays/{overlay}: {fault} [{rule}]"));
         outcome.failed.extend(shown);
+        outcome.failed.extend(lack.map(|fault| format!("deploy/k8s/overlays/{overlay}: {fault}")));
     }
     Ok(outcome)
 }

@@ -24,7 +24,11 @@ type Question = (Vec<String>, BTreeMap<String, String>);
 
 impl Program {
     pub(crate) fn of(ctx: &Context) -> Self {
-        Self { path: ctx.program.clone(), answers: RefCell::default() }
+        Self::at(ctx.program.clone())
+    }
+
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path, answers: RefCell::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Context, Outcome, gotool};
+use super::{Context, Outcome, gotool, images};
 use crate::process::on_path;
 
 /// Built when there is no kubectl.
@@ -16,7 +16,7 @@ const KUSTOMIZE: &str = "v5.7.1";
 /// The first with everything that the manifests use (`labels` with `includeTemplates`, components).
 const KUSTOMIZE_MIN: (u32, u32) = (5, 0);
 
-/// Every overlay renders.
+/// Every overlay renders, and its images are those that it uses.
 ///
 /// # Errors
 /// When the overlays' folder cannot be read.
@@ -31,6 +31,11 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
             Ok(documents) => outcome.passed.push(format!("{overlay} renders: {} objects", documents.len())),
             Err(error) => outcome.failed.push(format!("{error:#}")),
         }
+        let unused = images::unused(&ctx.root.join("deploy/k8s/overlays").join(&overlay))?;
+        let told = unused.iter().map(|name| {
+            format!("deploy/k8s/overlays/{overlay}: nothing has the image {name}, which its `images:` names: remove it")
+        });
+        outcome.failed.extend(told);
     }
     Ok(outcome)
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use super::versions::{KUBERNETES, KUBERNETES_NEWEST, minor};
 use super::{Context, Outcome, gotool, render};
 
 mod by_hand;
@@ -16,42 +17,16 @@ mod strict;
 
 const KUBECONFORM: &str = "v0.7.0";
 
-/// Validates every overlay, and sees that what is wrong is refused.
+/// Validates every overlay, for the oldest and the newest Kubernetes, and sees that what is wrong is refused.
 ///
 /// # Errors
 /// When the overlays or the results cannot be read.
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let validator = match Validator::find(ctx) {
-        Ok(validator) => validator,
-        Err((tool, error)) => {
-            outcome.missing.push((tool.to_owned(), format!("{error:#}")));
-            return Ok(outcome);
-        }
-    };
-    for (name, wrong) in wrong() {
-        let (passed, failed) = if validator.faults(&[wrong])?.is_empty() {
-            (None, Some(format!("the schemas do not refuse {name}: the validator has become lax")))
-        } else {
-            (Some(format!("{name} is refused")), None)
-        };
-        outcome.passed.extend(passed);
-        outcome.failed.extend(failed);
-    }
-    for overlay in render::overlays(ctx)? {
-        match render::render(ctx, &overlay) {
-            Ok(documents) => {
-                let faults = validator.faults(&documents)?;
-                if faults.is_empty() {
-                    outcome.passed.push(format!(
-                        "{overlay}: {} objects are valid for Kubernetes {}",
-                        documents.len(),
-                        validator.version
-                    ));
-                }
-                outcome.failed.extend(faults.iter().map(|fault| format!("deploy/k8s/overlays/{overlay}: {fault}")));
-            }
-            Err(error) => outcome.failed.push(format!("{error:#}")),
+    for version in [KUBERNETES, KUBERNETES_NEWEST] {
+        match Validator::find(ctx, minor(version)) {
+            Ok(validator) => validator.judge(ctx, &mut outcome)?,
+            Err((tool, error)) => outcome.missing.push((tool.to_owned(), format!("{error:#}"))),
         }
     }
     Ok(outcome)
@@ -98,19 +73,47 @@ struct Validator {
 // === impl Validator ===
 
 impl Validator {
-    fn find(ctx: &Context) -> Result<Self, (&'static str, anyhow::Error)> {
+    fn judge(&self, ctx: &Context, outcome: &mut Outcome) -> Result<()> {
+        let version = &self.version;
+        for (name, wrong) in wrong() {
+            match self.faults(&[wrong])?.is_empty() {
+                true => outcome.failed.push(format!("the schemas of {version} do not refuse {name}: they became lax")),
+                false => outcome.passed.push(format!("{name} is refused for Kubernetes {version}")),
+            }
+        }
+        for overlay in render::overlays(ctx)? {
+            let documents = match render::render(ctx, &overlay) {
+                Ok(documents) => documents,
+                Err(error) => {
+                    outcome.failed.push(format!("{error:#}"));
+                    continue;
+                }
+            };
+            let faults = self.faults(&documents)?;
+            if faults.is_empty() {
+                let count = documents.len();
+                outcome.passed.push(format!("{overlay}: {count} objects are valid for Kubernetes {version}"));
+            }
+            let told =
+                faults.iter().map(|fault| format!("deploy/k8s/overlays/{overlay}: Kubernetes {version}: {fault}"));
+            outcome.failed.extend(told);
+        }
+        Ok(())
+    }
+
+    fn find(ctx: &Context, minor: &str) -> Result<Self, (&'static str, anyhow::Error)> {
         let package = "github.com/yannh/kubeconform/cmd/kubeconform";
         let program =
             gotool::program(ctx, "kubeconform", package, KUBECONFORM).map_err(|error| ("kubeconform", error))?;
-        let kubernetes = kubernetes::schemas(ctx).map_err(|error| ("the schemas of Kubernetes", error))?;
-        let crds = crds::schemas(ctx, &kubernetes.folder).map_err(|error| ("the CRDs' schemas", error))?;
-        // Made anew each time: the file may have changed.
+        let kubernetes = kubernetes::schemas(ctx, minor).map_err(|error| ("the schemas of Kubernetes", error))?;
+        let crds = crds::schemas(ctx, &kubernetes).map_err(|error| ("the CRDs' schemas", error))?;
         let by_hand = by_hand::write(&ctx.root.join("deploy/checks/schemas.yaml"), &crds);
-        by_hand.map_err(|error| ("deploy/checks/schemas.yaml", error))?;
+        let by_hand = by_hand.map_err(|error| ("deploy/checks/schemas.yaml", error))?;
         let of_crds = "{{ .Group }}_{{ .ResourceKind }}_{{ .ResourceAPIVersion }}.json";
         let locations = vec![
             format!("{}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json", kubernetes.folder.display()),
             format!("{}/{of_crds}", crds.display()),
+            format!("{}/{of_crds}", by_hand.display()),
         ];
         let work = ctx.tools.join("kubeconform-work");
         Ok(Self { program, locations, version: kubernetes.version, work })

@@ -10,7 +10,6 @@ use crate::process::on_path;
 use crate::workspace;
 
 mod cargo;
-mod compose;
 mod debian;
 mod docker;
 mod nats;
@@ -18,7 +17,6 @@ mod postgres;
 mod prometheus;
 
 pub(crate) use cargo::installed as cargo_tool;
-pub(crate) use compose::reader as compose_reader;
 pub(crate) use docker::{Engine, engine as docker_engine};
 pub(crate) use nats::server_for_up as nats_server;
 pub(crate) use postgres::Postgres;

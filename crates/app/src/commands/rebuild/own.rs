@@ -15,7 +15,7 @@ use pangaea_runtime::config::Config;
 use super::show;
 use crate::catalogue::Catalogue;
 use crate::commands::status_line::StatusLine;
-use crate::commands::verify::stores::{definition_of, open};
+use crate::commands::verify::stores::open;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -27,7 +27,7 @@ pub(super) async fn rebuild(
     config: &Config,
     catalogue: &Catalogue,
 ) -> Result<RebuildReport> {
-    let definition = definition_of(module, config, catalogue)?;
+    let definition = catalogue.definition(module, config)?;
     let database = open(definition.name(), config).await?;
     let progress = Arc::new(RebuildProgress::default());
     let shown = tokio::spawn(tell(progress.clone()));

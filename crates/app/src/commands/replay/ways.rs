@@ -10,9 +10,8 @@ use pangaea_replay::{Bound, Ignore, ModuleRecording, Recording, Until};
 use pangaea_runtime::config::{Config, Overrides, Sources};
 
 use super::{ReplayArgs, live, pairs, state, step, story};
-use crate::catalogue::{Catalogue, Outside};
+use crate::catalogue::Catalogue;
 use crate::commands::record::{Place, parse_place};
-use crate::provider::Provider;
 
 /// Options of the ways that are not the comparison.
 #[derive(Args)]
@@ -99,8 +98,7 @@ fn modules(
     catalogue: &Catalogue,
 ) -> Result<Vec<(ModuleRecording, Arc<dyn Module>)>> {
     let config = Config::load(&Sources::of_process(None, Overrides::default()))?.config;
-    let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-    let all = catalogue.build(&config, &outside)?.all;
+    let all = catalogue.offline(&config)?;
     let mut modules = Vec::with_capacity(pairs.len());
     for (recording, definition) in pairs {
         let Some(module) = all.iter().find(|module| module.define().name() == definition.name()) else {

@@ -10,8 +10,8 @@ use pangaea_kernel::Definition;
 use pangaea_runtime::config::Config;
 use serde::Serialize;
 
-use crate::catalogue::Catalogue;
-use crate::commands::verify::stores::{definitions, open, wanted};
+use crate::catalogue::{Catalogue, wanted};
+use crate::commands::verify::stores::open;
 
 /// The journals that are read, and those that cannot be.
 pub(super) struct Stores {
@@ -41,7 +41,7 @@ impl Stores {
     /// # Errors
     /// When not one database can be read: then there is nothing to say.
     pub(super) async fn open(config: &Config, catalogue: &Catalogue) -> Result<Self> {
-        let definitions = definitions(config, catalogue)?;
+        let definitions = catalogue.definitions(config)?;
         let wanted: Vec<&'static str> = wanted(config, &definitions)?.iter().map(|one| one.name()).collect();
         let opened = join_all(wanted.iter().map(|module| Store::open(module, config))).await;
         let (mut read, mut missing) = (BTreeMap::new(), Vec::new());

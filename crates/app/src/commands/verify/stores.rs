@@ -7,8 +7,7 @@ use pangaea_kernel::Definition;
 use pangaea_runtime::config::Config;
 
 use super::check::Check;
-use crate::catalogue::{Catalogue, Outside};
-use crate::provider::Provider;
+use crate::catalogue::Catalogue;
 
 /// The databases to look at, opened for reading.
 pub(super) struct Stores {
@@ -43,7 +42,7 @@ impl Stores {
             None => configured_ledger(config),
         };
         let mut all = Vec::new();
-        for definition in wanted(config, &definitions(config, catalogue)?)? {
+        for definition in catalogue.wanted(config)? {
             let database = open(definition.name(), config).await?;
             all.push(Store { definition, database });
         }
@@ -84,39 +83,6 @@ impl Store {
         }
         Ok(checks)
     }
-}
-
-/// What every module of the program declares, in the catalogue's order.
-pub(in crate::commands) fn definitions(config: &Config, catalogue: &Catalogue) -> Result<Vec<Arc<Definition>>> {
-    let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-    Ok(catalogue.build(config, &outside)?.all.iter().map(|module| Arc::new(module.define())).collect())
-}
-
-/// The modules to look at, in the catalogue's order.
-pub(in crate::commands) fn wanted(config: &Config, definitions: &[Arc<Definition>]) -> Result<Vec<Arc<Definition>>> {
-    let named = &config.runtime.modules;
-    let is_known = |name: &str| name == "*" || definitions.iter().any(|one| one.name() == name);
-    if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
-        bail!("runtime.modules names {unknown:?}; this program has {}", names_of(definitions));
-    }
-    let is_wanted = |module: &str| named.is_empty() || named.iter().any(|name| name == "*" || name == module);
-    Ok(definitions.iter().filter(|one| is_wanted(one.name())).cloned().collect())
-}
-
-/// The module of this name.
-pub(in crate::commands) fn definition_of(
-    module: &str,
-    config: &Config,
-    catalogue: &Catalogue,
-) -> Result<Arc<Definition>> {
-    let definitions = definitions(config, catalogue)?;
-    let names = names_of(&definitions);
-    let found = definitions.into_iter().find(|one| one.name() == module);
-    found.with_context(|| format!("there is no module {module:?}; this program has {names}"))
-}
-
-fn names_of(definitions: &[Arc<Definition>]) -> String {
-    definitions.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// Opens a module's database for reading. One that is not there is an error and is not made.

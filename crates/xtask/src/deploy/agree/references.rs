@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::deploy::environment::is_optional;
-use crate::deploy::objects::{Workload, find, kind, list, name, number, selects, text, title, workloads};
+use crate::deploy::objects::{Workload, find, kind, list, name, number, takes, text, title, workloads};
 use crate::deploy::secrets::{Known, values};
 
 pub(super) fn faults(documents: &[Value], secrets: &Known) -> Vec<String> {
@@ -176,20 +176,16 @@ fn service_fault(
 }
 
 fn chosen_fault(document: &Value, pods: &[Workload<'_>]) -> Option<String> {
-    let selector = document.pointer("/spec/selector/matchLabels");
-    // Expressions are not read here: only what is plain can be judged.
-    let is_plain = document.pointer("/spec/selector/matchExpressions").is_none() && selector.is_some();
-    let chooses = pods.iter().any(|pod| selects(selector, pod.labels()));
-    (is_plain && !chooses).then(|| format!("{}: its selector chooses no pod of this overlay", title(document)))
+    let selector = document.pointer("/spec/selector")?;
+    let chooses = pods.iter().any(|pod| takes(selector, pod.labels()));
+    (!chooses).then(|| format!("{}: its selector chooses no pod of this overlay", title(document)))
 }
 
 fn monitored_port_faults(monitor: &Value, pods: &[Workload<'_>]) -> Vec<String> {
-    let selector = monitor.pointer("/spec/selector/matchLabels");
-    let chosen: Vec<_> = pods.iter().filter(|pod| selects(selector, pod.labels())).collect();
+    let selector = monitor.pointer("/spec/selector").unwrap_or(&Value::Null);
+    let chosen: Vec<_> = pods.iter().filter(|pod| takes(selector, pod.labels())).collect();
     let ports = list(monitor, "/spec/podMetricsEndpoints").iter().filter_map(|endpoint| endpoint.get("port"));
-    let has = |pod: &Workload<'_>, port: &Value| {
-        pod.containers().iter().any(|container| crate::deploy::objects::container_port(container, port).is_some())
-    };
-    let lost = ports.flat_map(|port| chosen.iter().filter(move |pod| !has(pod, port)).map(move |pod| (port, pod)));
+    let lost =
+        ports.flat_map(|port| chosen.iter().filter(move |pod| pod.port(port).is_none()).map(move |pod| (port, pod)));
     lost.map(|(port, pod)| format!("PodMonitor {}: {} has no port {port}", name(monitor), pod.title())).collect()
 }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Host, placement, ports, references};
+use super::{Host, is_made_by_hand, placement, ports, printed, references};
+use crate::deploy::Outcome;
 use crate::deploy::environment::{Sources, given};
 use crate::deploy::objects::{is_ours, workloads};
+use crate::deploy::program::Program;
 use crate::deploy::secrets::Known;
 
 const MODULES: [&str; 2] = ["order", "product"];
@@ -163,4 +165,21 @@ fn two_releases_of_a_module_side_by_side_are_one_host() {
     let faults = faults(&documents, Some(("runtime.modules", "[\"order\", \"product\"]")));
     assert!(faults.iter().any(|fault| fault.contains("is hosted by {\"order\", \"product\"}")), "{faults:#?}");
     assert!(!faults.iter().any(|fault| fault.contains("order-v2")), "{faults:#?}");
+}
+
+#[test]
+fn a_secret_is_made_by_a_command_that_names_the_whole_of_it() {
+    let readme = "roles `reader` and `verifier`\nkubectl -n pangaea create secret generic reader-database --from-literal=url=x\n";
+    assert!(is_made_by_hand(readme, "reader-database"));
+    for name in ["reader", "database", "reader-data", "verifier", "verifier-database"] {
+        assert!(!is_made_by_hand(readme, name), "{name}");
+    }
+}
+
+#[test]
+fn secrets_that_cannot_be_printed_are_a_fault_and_no_missing_tool() {
+    let mut outcome = Outcome::default();
+    assert!(printed(&Program::at("/bin/false".into()), &mut outcome).is_none());
+    assert!(outcome.missing.is_empty() && outcome.failed.len() == 1, "{outcome:?}");
+    assert!(outcome.failed[0].contains("`pangaea secrets --format kubernetes`: ended with"), "{outcome:?}");
 }

@@ -8,15 +8,15 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::deploy::Context;
+use crate::deploy::versions::{KUBERNETES_NEWEST as KUBERNETES, minor};
 use crate::process::on_path;
 use crate::workspace;
 
-/// The newest release that Go 1.26 builds.
-pub(super) const KUBERNETES: &str = "v1.36.3";
+/// What the release below is built with.
 const GO: &str = "1.26.0";
 
 /// Kubernetes' own modules. Its go.mod replaces each by a folder of its repository, and replacements of a dependency
-/// do not count: they are named once more, by their releases. `v1.36.3` there is `v0.36.3` here.
+/// do not count: they are named once more, by their releases. `v1.2.3` there is `v0.2.3` here.
 const STAGING: [&str; 33] = [
     "api",
     "apiextensions-apiserver",
@@ -111,7 +111,7 @@ fn go_mod() -> String {
 
 /// The version that the server names; without it a client sees v0.0.0.
 fn ld_flags() -> String {
-    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
+    let minor = minor(KUBERNETES).trim_start_matches("1.");
     let variables = [("gitVersion", KUBERNETES), ("gitMajor", "1"), ("gitMinor", minor)];
     let variables = variables.map(|(name, value)| format!("-X k8s.io/component-base/version.{name}={value}"));
     format!("-s -w {}", variables.join(" "))
@@ -124,8 +124,9 @@ mod tests {
     #[test]
     fn every_module_of_kubernetes_has_the_release_of_the_whole() {
         let text = go_mod();
-        assert!(text.contains("require k8s.io/kubernetes v1.36.3\n"), "{text}");
-        assert_eq!(text.matches(" v0.36.3\n").count(), STAGING.len());
-        assert!(ld_flags().contains("gitMinor=36"));
+        assert!(text.contains(&format!("require k8s.io/kubernetes {KUBERNETES}\n")), "{text}");
+        let staging = KUBERNETES.replacen("v1", "v0", 1);
+        assert_eq!(text.matches(&format!(" {staging}\n")).count(), STAGING.len());
+        assert!(ld_flags().contains(&format!("gitMinor={}", KUBERNETES.split('.').nth(1).unwrap())));
     }
 }

@@ -1,29 +1,27 @@
 //! etcd and kube-apiserver on free ports, with keys and a token of their own, in a temporary folder.
 
-use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::build::Programs;
 use super::kubectl::Kubectl;
-use crate::deploy::running::Folder;
-use crate::process::{Signal, free_port, stop, tied_to_us};
+use crate::deploy::running::{Folder, Running};
+use crate::process::{Signal, free_port, tied_to_us};
 use crate::workspace;
 
 const START_MAX: Duration = Duration::from_secs(120);
-const STOP_MAX: Duration = Duration::from_secs(20);
 
 /// A running control plane of two processes: it admits and stores, and nothing runs in it. Dropping it stops both.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    /// In the order of their start.
-    children: Vec<(&'static str, Child)>,
-    folder: Folder,
+    // Dropped in this order: what stores for the other one ends last.
+    apiserver: Running,
+    etcd: Running,
+    _folder: Folder,
     url: String,
     kubectl: Kubectl,
 }
@@ -41,9 +39,9 @@ impl Cluster {
         let token = keys(programs, folder.path())?;
         let url = format!("https://127.0.0.1:{api}");
         let kubectl = Kubectl::new(&programs.kubectl, folder.path(), &url, &token)?;
-        let mut cluster = Self { children: Vec::new(), folder, url, kubectl };
-        cluster.spawn("etcd", etcd_command(programs, cluster.folder.path(), etcd, peers))?;
-        cluster.spawn("kube-apiserver", apiserver_command(programs, cluster.folder.path(), etcd, api))?;
+        let etcd_runs = spawn("etcd", etcd_command(programs, folder.path(), etcd, peers), folder.path())?;
+        let apiserver = spawn("kube-apiserver", apiserver_command(programs, folder.path(), etcd, api), folder.path())?;
+        let mut cluster = Self { apiserver, etcd: etcd_runs, _folder: folder, url, kubectl };
         cluster.wait_ready()?;
         Ok(cluster)
     }
@@ -56,51 +54,22 @@ impl Cluster {
         &self.kubectl
     }
 
-    fn spawn(&mut self, name: &'static str, mut command: Command) -> Result<()> {
-        println!("{name}: $ {}", workspace::shown(&command));
-        let log = File::create(self.folder.path().join(name).with_extension("log"))?;
-        command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .current_dir(self.folder.path());
-        let child = command.spawn().with_context(|| format!("{name} does not start"))?;
-        self.children.push((name, child));
-        Ok(())
-    }
-
     fn wait_ready(&mut self) -> Result<()> {
-        let until = Instant::now() + START_MAX;
-        loop {
-            for (name, child) in &mut self.children {
-                if let Some(status) = child.try_wait()? {
-                    bail!("{name} ended at its start ({status}): {}", last_lines(self.folder.path(), name));
-                }
-            }
-            let answer = self.kubectl.raw("/readyz");
-            if answer.is_ok() {
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < until,
-                "kube-apiserver is not ready: {}; {}",
-                answer.unwrap_err(),
-                last_lines(self.folder.path(), "kube-apiserver")
-            );
-            sleep(Duration::from_millis(500));
-        }
+        let Self { apiserver, etcd, kubectl, .. } = self;
+        let mut answer = Ok(String::new());
+        let ready = apiserver.wait_until(START_MAX, || {
+            answer = kubectl.raw("/readyz");
+            answer.is_ok() || !etcd.is_running()
+        });
+        // Without its store the API server says nothing of use.
+        etcd.ensure_runs()?;
+        ready.with_context(|| format!("GET /readyz: {}", answer.err().unwrap_or_default()))
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        while let Some((name, mut child)) = self.children.pop() {
-            if stop(&mut child, Signal::Term, STOP_MAX).is_none() {
-                println!("{name}: process {} could not be stopped", child.id());
-            }
-        }
-    }
+fn spawn(name: &str, mut command: Command, folder: &Path) -> Result<Running> {
+    println!("{name}: $ {}", workspace::shown(&command));
+    Running::start(name, command.current_dir(folder), folder)
 }
 
 /// A key for service accounts' tokens, and a token for us. The API makes its own certificate.
@@ -141,10 +110,4 @@ fn apiserver_command(programs: &Programs, folder: &Path, etcd: u16, port: u16) -
     command.args(["--authorization-mode", "RBAC", "--service-account-issuer", "https://kubernetes.default.svc"]);
     command.arg("--service-account-key-file").arg(&key).arg("--service-account-signing-key-file").arg(&key);
     command
-}
-
-fn last_lines(folder: &Path, name: &str) -> String {
-    let log = fs::read_to_string(folder.join(name).with_extension("log")).unwrap_or_default();
-    let lines: Vec<_> = log.lines().rev().take(12).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
 }

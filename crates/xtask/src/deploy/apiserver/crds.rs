@@ -11,17 +11,8 @@ use serde_json::Value;
 
 use super::cluster::Cluster;
 use crate::deploy::objects::{kind, list, name, text};
+use crate::deploy::versions::{CRDS, Crds};
 use crate::deploy::{Context, Outcome, gotool, render};
-
-/// Module, version, and the file or folder in it. Folders hold one definition a file.
-const SOURCES: [(&str, &str, &str); 6] = [
-    ("sigs.k8s.io/gateway-api", "v1.5.1", "config/crd/standard"),
-    ("istio.io/api", "v1.32.0", "kubernetes/customresourcedefinitions.gen.yaml"),
-    ("github.com/prometheus-operator/prometheus-operator", "v0.85.0", "example/prometheus-operator-crd"),
-    ("github.com/external-secrets/external-secrets", "v0.16.2", "config/crds/bases"),
-    ("github.com/envoyproxy/gateway", "v1.9.1", "charts/gateway-helm/charts/crds/crds/generated"),
-    ("sigs.k8s.io/aws-load-balancer-controller", "v0.0.0-20260423195125-93ff3b5fdaad", "config/crd/gateway"),
-];
 
 const SERVED_MAX: Duration = Duration::from_secs(60);
 
@@ -31,9 +22,13 @@ const SERVED_MAX: Duration = Duration::from_secs(60);
 /// When the server refuses a definition, or does not serve it within a minute.
 pub(super) fn install(ctx: &Context, cluster: &Cluster, outcome: &mut Outcome) -> Result<BTreeSet<String>> {
     let mut definitions = Vec::new();
-    for (module, version, place) in SOURCES {
+    for Crds { module, version, paths } in CRDS {
         match gotool::module(ctx, module, version) {
-            Ok(folder) => definitions.extend(read(&folder.join(place))?),
+            Ok(folder) => {
+                for path in paths {
+                    definitions.extend(read(&folder.join(path))?);
+                }
+            }
             Err(error) => outcome.missing.push((format!("CRDs of {module}"), format!("{error:#}"))),
         }
     }

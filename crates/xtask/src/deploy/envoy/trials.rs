@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::bootstrap::Pods;
 use super::http::{Client, Stub};
 use super::model::{Rule, Traffic};
-use super::processes::{Envoy, MODULES};
+use super::processes::Envoy;
 
 /// Requests of a trial of shares, and the connections that they come on.
 const REQUESTS: u64 = 4_000;
@@ -21,6 +21,8 @@ const CONNECTIONS: u64 = 4;
 pub(super) struct Bench<'a> {
     pub(super) envoy: &'a Path,
     pub(super) folder: &'a Path,
+    /// The names of all modules.
+    pub(super) modules: &'a [String],
 }
 
 /// Reads go to the next release in the share that the manifests say; writes stay with the present one.
@@ -32,7 +34,7 @@ pub(super) fn canary(bench: Bench<'_>, name: &str, traffic: &Traffic) -> Result<
     let stubs = [Stub::start("v1", 200)?, Stub::start("v2", 200)?];
     let mut pods = Pods::default();
     for (stub, version) in stubs.iter().zip(["v1", "v2"]) {
-        MODULES.iter().for_each(|module| pods.add(module, version, stub.address));
+        bench.modules.iter().for_each(|module| pods.add(module, version, stub.address));
     }
     let envoy = Envoy::start(bench.envoy, name, traffic, &pods, bench.folder)?;
     let seen = count_of_next(envoy.address)?;
@@ -88,9 +90,9 @@ fn count_of_next(address: SocketAddr) -> Result<u64> {
 /// # Errors
 /// When the upstream counts anything else.
 pub(super) fn tries(bench: Bench<'_>, name: &str, traffic: &Traffic) -> Result<Vec<String>> {
-    let stubs: Vec<_> = MODULES.iter().map(|module| Stub::start(module, 503)).collect::<Result<_>>()?;
+    let stubs: Vec<_> = bench.modules.iter().map(|module| Stub::start(module, 503)).collect::<Result<_>>()?;
     let mut pods = Pods::default();
-    for (module, stub) in MODULES.iter().zip(&stubs) {
+    for (module, stub) in bench.modules.iter().zip(&stubs) {
         // Both releases fail; of a canary's there is only one pod anyway.
         ["v1", "v2"].iter().for_each(|version| pods.add(module, version, stub.address));
     }
@@ -98,7 +100,7 @@ pub(super) fn tries(bench: Bench<'_>, name: &str, traffic: &Traffic) -> Result<V
     let mut client = envoy.client();
     let mut said = Vec::new();
     for (module, path) in [("payment", "/v1/payments"), ("order", "/v1/orders"), ("order", "/v1/orders/x/refunds")] {
-        let stub = stub_of(module, &stubs)?;
+        let stub = stub_of(bench, module, &stubs)?;
         let before = stub.count("POST");
         let reply = client.send("POST", path, &[("idempotency-key", "once")], "{}")?;
         let tries = stub.count("POST") - before;
@@ -110,7 +112,7 @@ pub(super) fn tries(bench: Bench<'_>, name: &str, traffic: &Traffic) -> Result<V
         said.push(format!("a failing POST {path} is sent once"));
     }
     for (module, path) in [("payment", "/v1/payments"), ("order", "/v1/orders"), ("product", "/v1/products")] {
-        let stub = stub_of(module, &stubs)?;
+        let stub = stub_of(bench, module, &stubs)?;
         let before = stub.count("GET");
         client.get(path, &[])?;
         let tries = stub.count("GET") - before;
@@ -120,8 +122,8 @@ pub(super) fn tries(bench: Bench<'_>, name: &str, traffic: &Traffic) -> Result<V
     Ok(said)
 }
 
-fn stub_of<'a>(module: &str, stubs: &'a [Stub]) -> Result<&'a Stub> {
-    let found = MODULES.iter().position(|one| *one == module).and_then(|number| stubs.get(number));
+fn stub_of<'a>(bench: Bench<'_>, module: &str, stubs: &'a [Stub]) -> Result<&'a Stub> {
+    let found = bench.modules.iter().position(|one| *one == module).and_then(|number| stubs.get(number));
     found.with_context(|| format!("no stub of {module}"))
 }
 
@@ -136,7 +138,7 @@ pub(super) fn ejection(bench: Bench<'_>, name: &str, traffic: &Traffic) -> Resul
     let stubs = [Stub::start("good", 200)?, Stub::start("bad", 500)?, Stub::start("good", 200)?];
     let mut pods = Pods::default();
     for stub in &stubs {
-        MODULES.iter().for_each(|module| pods.add(module, "v1", stub.address));
+        bench.modules.iter().for_each(|module| pods.add(module, "v1", stub.address));
     }
     let envoy = Envoy::start(bench.envoy, name, traffic, &pods, bench.folder)?;
     let mut client = envoy.client();

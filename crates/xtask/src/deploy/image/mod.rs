@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use self::way::Way;
+use super::facts::{Facts, Module};
 use super::running::{Folder, Running};
 use super::store::local;
 use super::{Context, Outcome};
@@ -27,12 +28,8 @@ const BYTES_MAX: u64 = 25_000_000;
 /// Long enough that the signal comes in its middle.
 const LOAD: [&str; 7] = ["--orders", "400", "--rate", "100", "--seed", "7", "--json"];
 const SIGNAL_AFTER: Duration = Duration::from_millis(1_500);
-const MODULES: [(&str, &[&str]); 4] = [
-    ("product", &["/v1/products", "/v1/skus"]),
-    ("order", &["/v1/orders"]),
-    ("payment", &["/v1/payments"]),
-    ("user", &["/v1/users", "/v1/sessions", "/.well-known"]),
-];
+/// What SQLite and the system say where nothing can be written.
+const REFUSALS: [&str; 3] = ["unable to open database file", "readonly database", "Read-only file system"];
 
 /// # Errors
 /// When the program cannot be built, or something that is there cannot be started.
@@ -46,7 +43,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     together(&way, &program, folder.path(), &mut outcome)?;
     is_root_read_only(&way, folder.path(), &mut outcome)?;
     match tools::nats_server() {
-        Ok(nats) => apart(&way, &nats, &program, folder.path(), &mut outcome)?,
+        Ok(nats) => apart(&way, &nats, &Facts::read(ctx)?.modules, &program, folder.path(), &mut outcome)?,
         Err(error) => outcome.missing.push(("nats-server".to_owned(), format!("the image apart: {error:#}"))),
     }
     Ok(outcome)
@@ -123,7 +120,7 @@ fn together(way: &Way, program: &Path, folder: &Path, outcome: &mut Outcome) -> 
     Ok(())
 }
 
-/// The negative: a database outside of /data cannot be made.
+/// The negative: beside /data nothing can be written. /tmp is a mount, and the image's own folders are not.
 fn is_root_read_only(way: &Way, folder: &Path, outcome: &mut Outcome) -> Result<()> {
     let (http, operations) = (local()?, local()?);
     let env = [
@@ -132,15 +129,36 @@ fn is_root_read_only(way: &Way, folder: &Path, outcome: &mut Outcome) -> Result<
         ("PANGAEA__DATABASE__URL", "sqlite:///{module}.db".to_owned()),
     ];
     let mut store = way.start("elsewhere", &["run"], &env, None, folder)?;
-    match store.wait_ready(operations, "/readyz") {
-        Err(_) if !store.is_running() => outcome.passed.push(format!("{}: the root is read-only", way.name())),
-        _ => outcome.failed.push(format!("{}: it could write a database into /", way.name())),
+    let is_ready = store.wait_ready(operations, "/readyz").is_ok();
+    match refusal(is_ready, store.is_running(), &store.log()) {
+        Ok(line) => outcome.passed.push(format!("{}: the root is read-only: {line}", way.name())),
+        Err(fault) => outcome.failed.push(format!("{}: {fault}", way.name())),
     }
     Ok(())
 }
 
+/// The line that says that the database could not be written. That it ended is not enough: a wrong key or a port that is taken
+/// ends it too.
+fn refusal(is_ready: bool, is_running: bool, log: &str) -> Result<&str, String> {
+    if is_ready {
+        return Err("it could write a database into /".to_owned());
+    }
+    let said = log.lines().find(|line| REFUSALS.iter().any(|words| line.contains(words)));
+    match said {
+        Some(line) if !is_running => Ok(line.trim()),
+        _ => Err(format!("with a database in / it ended for another reason, or hangs: {log}")),
+    }
+}
+
 /// A container for each module, over a broker, and the edge.
-fn apart(way: &Way, nats: &Path, program: &Path, folder: &Path, outcome: &mut Outcome) -> Result<()> {
+fn apart(
+    way: &Way,
+    nats: &Path,
+    modules: &[Module],
+    program: &Path,
+    folder: &Path,
+    outcome: &mut Outcome,
+) -> Result<()> {
     let (broker, edge) = (local()?, local()?);
     let store_dir = folder.join("nats");
     let mut command = tied_to_us(nats, Signal::Term);
@@ -149,7 +167,7 @@ fn apart(way: &Way, nats: &Path, program: &Path, folder: &Path, outcome: &mut Ou
     broker_runs.wait_ready(broker, "")?;
     let mut parts: Vec<(Running, SocketAddr)> = Vec::new();
     let mut routes = vec!["edge".to_owned(), "--listen".to_owned(), edge.to_string()];
-    for (module, prefixes) in MODULES {
+    for Module { name: module, prefixes, .. } in modules {
         let (http, operations) = (local()?, local()?);
         let env = [
             ("PANGAEA__RUNTIME__MODULES", format!("[\"{module}\"]")),
@@ -184,4 +202,19 @@ fn apart(way: &Way, nats: &Path, program: &Path, folder: &Path, outcome: &mut Ou
         )),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refused_write_shows_a_read_only_root() {
+        let refused = "starting\nError: opening product: unable to open database file\n";
+        assert_eq!(refusal(false, false, refused), Ok("Error: opening product: unable to open database file"));
+        let taken = "Error: http.listen 127.0.0.1:8080: Address already in use (os error 98)";
+        for (is_ready, is_running, log) in [(true, true, ""), (false, false, taken), (false, true, refused)] {
+            assert!(refusal(is_ready, is_running, log).is_err(), "{log}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::super::running::Running;
 use super::super::{Context, Outcome};
-use crate::process::on_path;
+use crate::process::{Signal, on_path, tied_to_us};
 use crate::tools::{self, Engine};
 
 const USER: u32 = 65_532;
@@ -48,6 +48,8 @@ impl Way {
                 let image = folder.join("root");
                 assemble(program, &image)?;
                 fs::create_dir_all(image.join("dev"))?;
+                // So that nothing but the mount keeps the image's user from writing there.
+                let _ = std::os::unix::fs::chown(&image, Some(USER), Some(USER));
                 Ok(Self::Chroot(image))
             }
         }
@@ -115,13 +117,18 @@ impl Way {
 
 /// Mounts of its own, then the image's user in the image's folder. Without data /data stays what it is in the image. As every
 /// container has one, there is a /dev: a static program asks /dev/urandom.
+///
+/// The shell stays and passes a signal on: `chroot` changes the user, which ends that a child hears of its parent's end.
 fn chroot(image: &Path, data: Option<&Path>) -> Result<Command> {
     let unshare = on_path("unshare").ok_or_else(|| anyhow!("no `unshare` on PATH"))?;
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && mount -t tmpfs tmpfs \"$1/tmp\" \
         && mount --bind /dev \"$1/dev\" \
         && { [ -z \"$2\" ] || mount --bind \"$2\" \"$1/data\"; } && root=$1 && shift 2 \
-        && exec chroot --userspec=65532:65532 --groups= \"$root\" /pangaea \"$@\"";
-    let mut command = Command::new(unshare);
+        || exit 125; \
+        chroot --userspec=65532:65532 --groups= \"$root\" /pangaea \"$@\" & child=$!; \
+        trap 'kill -s TERM $child' TERM; wait $child; code=$?; \
+        while kill -s 0 $child 2> /dev/null; do wait $child; code=$?; done; exit $code";
+    let mut command = tied_to_us(&unshare, Signal::Term);
     command.args(["--mount", "sh", "-c", script, "sh"]).arg(image).arg(data.unwrap_or(Path::new("")));
     Ok(command)
 }

@@ -1,25 +1,21 @@
 //! The processes that were started: ready in time, drained in time, and stopped whatever happens.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::pods::{Pod, Pods};
 use super::probes::probe;
 use crate::deploy::objects::{is_ours, number};
-use crate::process::{Interrupt, Signal, stop};
+use crate::deploy::running::Running;
+use crate::process::Interrupt;
 use crate::workspace;
 
 const POLL: Duration = Duration::from_millis(200);
-const LOG_LINES: usize = 15;
-/// Of what is not the store's.
-const STOP_MAX: Duration = Duration::from_secs(20);
 
 /// Children in the order of their start; what is left of them is stopped in the reverse order when this is dropped.
 #[derive(Debug)]
@@ -40,8 +36,7 @@ pub(super) enum Which {
 struct Started {
     /// `Deployment product`, and the pod's ordinal.
     of: (String, u64),
-    child: Child,
-    log: PathBuf,
+    running: Running,
     /// How long it may take to end after SIGTERM; none for what is not the store's.
     drain_max: Option<Duration>,
 }
@@ -71,11 +66,8 @@ impl<'a> Children<'a> {
         drain_max: Option<Duration>,
     ) -> Result<()> {
         println!("{}-{}: $ {}", of.0, of.1, workspace::shown(&command));
-        let file = File::create(&log).with_context(|| format!("could not create {}", log.display()))?;
-        // A process group of its own: the terminal's Ctrl-C would else reach all at once, in no order.
-        command.process_group(0).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("could not start {}", of.0))?;
-        self.started.push(Started { of, child, log, drain_max });
+        let running = Running::start_with_log(&format!("{}-{}", of.0, of.1), &mut command, log)?;
+        self.started.push(Started { of, running, drain_max });
         Ok(())
     }
 
@@ -94,7 +86,7 @@ impl<'a> Children<'a> {
                 while let Err(answer) = probe.try_once() {
                     self.look()?;
                     if Instant::now() >= until {
-                        let log = self.started.iter().find(|started| started.of == of).map(Started::last_lines);
+                        let log = self.started.iter().find(|one| one.of == of).map(|one| one.running.last_lines());
                         bail!("{}-{}: {name}: {answer}; its last lines: {}", of.0, of.1, log.unwrap_or_default());
                     }
                     sleep(POLL);
@@ -112,12 +104,7 @@ impl<'a> Children<'a> {
     /// An error when one has ended by itself.
     pub(super) fn look(&mut self) -> Result<()> {
         ensure!(!self.interrupt.is_set(), "interrupted");
-        for started in &mut self.started {
-            if let Some(status) = started.child.try_wait()? {
-                bail!("{} has ended by itself ({status}); its last lines: {}", started.of.0, started.last_lines());
-            }
-        }
-        Ok(())
+        self.started.iter_mut().try_for_each(|started| started.running.ensure_runs())
     }
 
     /// SIGTERM to these processes of the store, the last one first: each must end well within its grace period.
@@ -143,20 +130,10 @@ impl<'a> Children<'a> {
 
 impl Drop for Children<'_> {
     fn drop(&mut self) {
-        while let Some(mut started) = self.started.pop() {
-            if stop(&mut started.child, Signal::Term, STOP_MAX).is_none() {
-                println!("{}: process {} could not be stopped", started.of.0, started.child.id());
-            }
+        while let Some(started) = self.started.pop() {
+            drop(started);
         }
     }
-}
-
-/// The end of a log, in one line.
-pub(super) fn last_lines(log: &Path) -> String {
-    let log = fs::read(log).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log).into_owned();
-    let lines: Vec<_> = log.lines().rev().take(LOG_LINES).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
 }
 
 // === impl Started ===
@@ -165,7 +142,7 @@ impl Started {
     /// How long it took to end after SIGTERM.
     fn end(&mut self, within: Duration) -> Result<f64> {
         let begun = Instant::now();
-        let status = stop(&mut self.child, Signal::Term, within);
+        let status = self.running.stop_within(within);
         let seconds = begun.elapsed().as_secs_f64();
         if status.is_some_and(|status| status.success()) && begun.elapsed() < within {
             return Ok(seconds);
@@ -174,11 +151,7 @@ impl Started {
         let max = within.as_secs();
         bail!(
             "{title}-{ordinal}: after SIGTERM it ended with {status:?} in {seconds:.1} s of {max} s; its last lines: {}",
-            self.last_lines()
+            self.running.last_lines()
         )
-    }
-
-    fn last_lines(&self) -> String {
-        last_lines(&self.log)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::objects::{Fault, Objects, Workload, list, mark, number, selects, text};
+use super::objects::{Fault, Objects, Workload, list, mark, number, selects, takes, text};
 
 /// What NATS speaks its own protocol on: clients, and servers among each other.
 const NATS_PORTS: [u64; 2] = [4222, 6222];
@@ -44,7 +44,7 @@ pub(super) fn nats_marks(objects: &Objects<'_>) -> Vec<Fault> {
     let of_pods = objects.workloads().flat_map(|workload| {
         let ports = workload.ports().filter(|port| NATS_PORTS.contains(port));
         let unmarked = ports.filter(move |port| !is_opaque(workload.template, *port));
-        unmarked.map(move |port| Fault::new(workload.object, format!("add {port} to its pods' annotation {OPAQUE}")))
+        unmarked.map(move |port| Fault::new(workload.document, format!("add {port} to its pods' annotation {OPAQUE}")))
     });
     of_services.chain(of_pods).collect()
 }
@@ -62,8 +62,7 @@ fn is_opaque(object: &Value, port: u64) -> bool {
 pub(super) fn service_selects_nobody(objects: &Objects<'_>) -> Vec<Fault> {
     let of_selector = |service: &Value| {
         let selector = service.pointer("/spec/selector").filter(|selector| !selector.is_null())?;
-        let selector = serde_json::json!({ "matchLabels": selector });
-        let taken: Vec<_> = objects.workloads().filter(|workload| selects(&selector, workload.labels())).collect();
+        let taken: Vec<_> = objects.workloads().filter(|workload| selects(Some(selector), workload.labels())).collect();
         if taken.is_empty() {
             return Some(Fault::new(service, "its selector fits no pod"));
         }
@@ -81,7 +80,7 @@ pub(super) fn service_selects_nobody(objects: &Objects<'_>) -> Vec<Fault> {
 pub(super) fn unguarded_pod(objects: &Objects<'_>) -> Vec<Fault> {
     let is_guarded = |workload: &Workload<'_>| policies(objects, *workload, "Ingress").next().is_some();
     let open = objects.workloads().filter(|workload| !is_guarded(workload));
-    open.map(|workload| Fault::new(workload.object, "no NetworkPolicy limits who reaches its pods")).collect()
+    open.map(|workload| Fault::new(workload.document, "no NetworkPolicy limits who reaches its pods")).collect()
 }
 
 /// Where policies let a pod's own port through and not the mesh's, nothing gets through.
@@ -98,7 +97,7 @@ pub(super) fn mesh_ports(objects: &Objects<'_>) -> Vec<Fault> {
             "its network policies stop {mesh:?}: none allows port {port} for {}",
             directions.join(" and ").to_lowercase()
         );
-        (!directions.is_empty()).then(|| Fault::new(workload.object, why))
+        (!directions.is_empty()).then(|| Fault::new(workload.document, why))
     };
     objects.workloads().filter_map(fault).collect()
 }
@@ -114,8 +113,8 @@ fn policies<'a>(objects: &Objects<'a>, workload: Workload<'a>, direction: &str) 
         } else {
             types.iter().any(|kind| *kind == direction.as_str())
         };
-        let is_here = policy["metadata"]["namespace"] == workload.object["metadata"]["namespace"];
-        is_meant && is_here && selects(&policy["spec"]["podSelector"], workload.labels())
+        let is_here = policy["metadata"]["namespace"] == workload.document["metadata"]["namespace"];
+        is_meant && is_here && takes(&policy["spec"]["podSelector"], workload.labels())
     })
 }
 

@@ -75,7 +75,7 @@ pub(super) fn seccomp(objects: &Objects<'_>) -> Vec<Fault> {
 pub(super) fn host_namespace(objects: &Objects<'_>) -> Vec<Fault> {
     let shared = |workload: Workload<'_>| {
         let found = ["hostNetwork", "hostPID", "hostIPC"].into_iter().filter(move |key| workload.pod()[key] == true);
-        found.map(move |key| Fault::new(workload.object, format!("remove {key}"))).collect::<Vec<_>>()
+        found.map(move |key| Fault::new(workload.document, format!("remove {key}"))).collect::<Vec<_>>()
     };
     objects.workloads().flat_map(shared).collect()
 }
@@ -93,7 +93,7 @@ pub(super) fn volume_type(objects: &Objects<'_>) -> Vec<Fault> {
         let volumes = list(workload.pod(), "/volumes").iter().filter_map(Value::as_object);
         let types = volumes.flat_map(|volume| volume.keys()).filter(|key| *key != "name");
         let wrong = types.filter(|key| !VOLUMES.contains(&key.as_str()));
-        let told = wrong.map(|key| Fault::new(workload.object, format!("a volume of the type {key} is not allowed")));
+        let told = wrong.map(|key| Fault::new(workload.document, format!("a volume of the type {key} is not allowed")));
         told.collect::<Vec<_>>()
     };
     objects.workloads().flat_map(wrong).collect()
@@ -104,7 +104,7 @@ pub(super) fn unsafe_options(objects: &Objects<'_>) -> Vec<Fault> {
     let of_pods = objects.workloads().flat_map(|workload| {
         let sysctls = list(workload.pod(), "/securityContext/sysctls").iter().map(|sysctl| text(sysctl, "/name"));
         let wrong = sysctls.filter(|name| !SYSCTLS.contains(name));
-        wrong.map(move |name| Fault::new(workload.object, format!("remove the sysctl {name}"))).collect::<Vec<_>>()
+        wrong.map(move |name| Fault::new(workload.document, format!("remove the sysctl {name}"))).collect::<Vec<_>>()
     });
     let of_containers = in_containers(objects, |workload, container| {
         if !matches!(text(container, "/securityContext/procMount"), "" | "Default") {

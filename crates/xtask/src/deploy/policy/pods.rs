@@ -3,17 +3,13 @@
 use serde_json::Value;
 
 use super::objects::{Fault, Objects, Workload, in_containers, is_ours, list, number, text};
-
-/// What a stopping process may take when nothing else is configured: `runtime.drain_timeout_ms` of config/default.toml.
-const DRAIN_DEFAULT_MS: u64 = 10_000;
-/// What Kubernetes gives a pod that does not say.
-const GRACE_DEFAULT_S: u64 = 30;
+use crate::deploy::defaults;
 
 /// Istio's proxy has this user, and what it sends passes by the proxy.
 pub(super) fn uid_1337(objects: &Objects<'_>) -> Vec<Fault> {
     let is_it = |value: &Value| ["runAsUser", "runAsGroup"].iter().any(|key| value["securityContext"][key] == 1337);
     let wrong = objects.workloads().filter(|w| is_it(w.pod()) || w.all_containers().any(is_it));
-    wrong.map(|w| Fault::new(w.object, "take another user and group than 1337: they are Istio's proxy's")).collect()
+    wrong.map(|w| Fault::new(w.document, "take another user and group than 1337: they are Istio's proxy's")).collect()
 }
 
 pub(super) fn writable_root(objects: &Objects<'_>) -> Vec<Fault> {
@@ -50,7 +46,8 @@ pub(super) fn image_tag(objects: &Objects<'_>) -> Vec<Fault> {
 
 pub(super) fn probes(objects: &Objects<'_>) -> Vec<Fault> {
     let services = objects.workloads().filter(|workload| workload.is_service());
-    let containers = services.flat_map(|workload| workload.containers().map(move |container| (workload, container)));
+    let containers =
+        services.flat_map(|workload| workload.containers().iter().map(move |container| (workload, container)));
     let lacks = containers.flat_map(|(workload, container)| {
         let absent = ["startupProbe", "readinessProbe", "livenessProbe"].into_iter();
         let absent = absent.filter(|probe| container.get(probe).is_none());
@@ -74,10 +71,10 @@ pub(super) fn liveness_on_readyz(objects: &Objects<'_>) -> Vec<Fault> {
 pub(super) fn grace_period(objects: &Objects<'_>) -> Vec<Fault> {
     let services = objects.workloads().filter(|workload| workload.is_service());
     let faults = services.flat_map(|workload| {
-        let grace_s = number(workload.pod(), "/terminationGracePeriodSeconds").unwrap_or(GRACE_DEFAULT_S);
+        let grace_s = workload.grace_s();
         let fault =
             move |container| Some(Fault::within(workload, container, grace_fault(objects, grace_s, container)?));
-        workload.containers().filter(|container| !list(container, "/ports").is_empty()).filter_map(fault)
+        workload.containers().iter().filter(|container| !list(container, "/ports").is_empty()).filter_map(fault)
     });
     faults.collect()
 }
@@ -96,7 +93,7 @@ fn drain_ms(objects: &Objects<'_>, container: &Value) -> u64 {
     let documents = *objects;
     let given =
         documents.environment(container).get("PANGAEA__RUNTIME__DRAIN_TIMEOUT_MS").and_then(|ms| ms.parse().ok());
-    given.unwrap_or(DRAIN_DEFAULT_MS)
+    given.unwrap_or_else(defaults::drain_timeout_ms)
 }
 
 /// Nothing here speaks to the Kubernetes API.
@@ -106,10 +103,10 @@ pub(super) fn mounted_token(objects: &Objects<'_>) -> Vec<Fault> {
     };
     let fault = |workload: Workload<'_>| {
         if workload.pod()["automountServiceAccountToken"] != false {
-            return Some(Fault::new(workload.object, "set automountServiceAccountToken to false in the pod's spec"));
+            return Some(Fault::new(workload.document, "set automountServiceAccountToken to false in the pod's spec"));
         }
         let mut volumes = list(workload.pod(), "/volumes").iter();
-        volumes.any(is_projected).then(|| Fault::new(workload.object, "remove the projected serviceAccountToken"))
+        volumes.any(is_projected).then(|| Fault::new(workload.document, "remove the projected serviceAccountToken"))
     };
     objects.workloads().filter_map(fault).collect()
 }
@@ -119,10 +116,10 @@ pub(super) fn service_account(objects: &Objects<'_>) -> Vec<Fault> {
     let fault = |workload: Workload<'_>| {
         let name = text(workload.pod(), "/serviceAccountName");
         if name.is_empty() || name == "default" {
-            return Some(Fault::new(workload.object, "it has no ServiceAccount of its own"));
+            return Some(Fault::new(workload.document, "it has no ServiceAccount of its own"));
         }
         let is_there = objects.find("ServiceAccount", name).is_some();
-        (!is_there).then(|| Fault::new(workload.object, format!("there is no ServiceAccount {name}")))
+        (!is_there).then(|| Fault::new(workload.document, format!("there is no ServiceAccount {name}")))
     };
     objects.workloads().filter_map(fault).collect()
 }

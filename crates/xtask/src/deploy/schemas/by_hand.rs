@@ -1,24 +1,34 @@
 //! Schemas out of deploy/checks/schemas.yaml, for CRDs that no package carries.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
 use super::super::render;
+use super::kubernetes::DEFINITIONS;
 use super::strict::metadata;
 
-/// Writes a schema for each entry of the file into the folder, named as those of the CRDs are.
+/// Writes a schema for each entry of the file into a folder below that of the CRDs, named as those are. It is made anew each
+/// time: the file may have changed.
 ///
 /// # Errors
-/// When the file is not of its form.
-pub(super) fn write(file: &Path, into: &Path) -> Result<()> {
+/// When the file is not of its form, or a maker's own CRD is there.
+pub(super) fn write(file: &Path, crds: &Path) -> Result<PathBuf> {
+    let folder = crds.join("by-hand");
     let text = fs::read_to_string(file).with_context(|| format!("could not read {}", file.display()))?;
-    for (name, schema) in schemas(&text).with_context(|| file.display().to_string())? {
-        fs::write(into.join(name), serde_json::to_vec(&schema)?)?;
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
     }
-    Ok(())
+    fs::create_dir_all(&folder)?;
+    // The schemas refer to it for metadata.
+    fs::copy(crds.join(DEFINITIONS), folder.join(DEFINITIONS))?;
+    for (name, schema) in schemas(&text).with_context(|| file.display().to_string())? {
+        ensure!(!crds.join(&name).exists(), "its maker's own schema {name} is there: take the entry out");
+        fs::write(folder.join(name), serde_json::to_vec(&schema)?)?;
+    }
+    Ok(folder)
 }
 
 fn schemas(text: &str) -> Result<Vec<(String, Value)>> {

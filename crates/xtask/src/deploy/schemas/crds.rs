@@ -6,43 +6,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::super::versions::{CRDS, Crds};
 use super::super::{Context, gotool, render};
-use super::kubernetes::DEFINITIONS;
+use super::kubernetes::{DEFINITIONS, Schemas};
 use super::strict::strict;
-
-/// A module and the files or folders in it that hold CRDs.
-struct Source {
-    module: &'static str,
-    version: &'static str,
-    paths: &'static [&'static str],
-}
-
-/// Linkerd ignores a whole route with a field that is newer than what it knows: so not the newest Gateway API, but the newest
-/// that every mesh here knows.
-const SOURCES: [Source; 4] = [
-    Source { module: "sigs.k8s.io/gateway-api", version: "v1.5.1", paths: &["config/crd/standard"] },
-    Source { module: "istio.io/api", version: "v1.32.0", paths: &["kubernetes/customresourcedefinitions.gen.yaml"] },
-    Source {
-        module: "github.com/external-secrets/external-secrets",
-        version: "v0.16.2",
-        paths: &["config/crds/bases"],
-    },
-    Source {
-        module: "github.com/envoyproxy/gateway",
-        version: "v1.9.1",
-        paths: &["charts/gateway-helm/charts/crds/crds/generated"],
-    },
-];
 
 /// The folder of the schemas, `<group>_<kind>_<version>.json`; made once for these versions.
 ///
 /// # Errors
 /// When a module cannot be downloaded, or has no CRD where it had.
-pub(super) fn schemas(ctx: &Context, kubernetes: &Path) -> Result<PathBuf> {
-    let folder = ctx.tools.join("crd-schemas");
+pub(super) fn schemas(ctx: &Context, kubernetes: &Schemas) -> Result<PathBuf> {
+    let folder = ctx.tools.join(format!("crd-schemas-{}", kubernetes.version));
     let stamp = folder.join("versions");
-    let versions: String = SOURCES.iter().map(|source| format!("{}@{}\n", source.module, source.version)).collect();
-    let versions = format!("{versions}{}\n", kubernetes.display());
+    let versions: String = CRDS.iter().map(|source| format!("{}@{}\n", source.module, source.version)).collect();
     if fs::read_to_string(&stamp).is_ok_and(|made| made == versions) {
         return Ok(folder);
     }
@@ -51,32 +27,28 @@ pub(super) fn schemas(ctx: &Context, kubernetes: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(&folder)?;
     // The schemas refer to it for metadata.
-    fs::copy(kubernetes.join(DEFINITIONS), folder.join(DEFINITIONS))?;
-    for source in &SOURCES {
-        source.write(ctx, &folder).with_context(|| format!("{}@{}", source.module, source.version))?;
+    fs::copy(kubernetes.folder.join(DEFINITIONS), folder.join(DEFINITIONS))?;
+    for source in &CRDS {
+        write(source, ctx, &folder).with_context(|| format!("{}@{}", source.module, source.version))?;
     }
     fs::write(stamp, versions)?;
     Ok(folder)
 }
 
-// === impl Source ===
-
-impl Source {
-    fn write(&self, ctx: &Context, into: &Path) -> Result<()> {
-        let module = gotool::module(ctx, self.module, self.version)?;
-        let mut written = 0;
-        for path in self.paths {
-            for file in files(&module.join(path))? {
-                let crds = crds(&fs::read_to_string(&file)?).with_context(|| file.display().to_string())?;
-                for (name, schema) in crds.iter().flat_map(versions) {
-                    fs::write(into.join(name), serde_json::to_vec(&schema)?)?;
-                    written += 1;
-                }
+fn write(source: &Crds, ctx: &Context, into: &Path) -> Result<()> {
+    let module = gotool::module(ctx, source.module, source.version)?;
+    let mut written = 0;
+    for path in source.paths {
+        for file in files(&module.join(path))? {
+            let crds = crds(&fs::read_to_string(&file)?).with_context(|| file.display().to_string())?;
+            for (name, schema) in crds.iter().flat_map(versions) {
+                fs::write(into.join(name), serde_json::to_vec(&schema)?)?;
+                written += 1;
             }
         }
-        ensure!(written > 0, "no CRD in {:?}", self.paths);
-        Ok(())
     }
+    ensure!(written > 0, "no CRD in {:?}", source.paths);
+    Ok(())
 }
 
 /// The file, or all YAML files below the folder.

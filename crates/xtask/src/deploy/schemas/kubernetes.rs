@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::super::Context;
 use crate::process::on_path;
 
-/// Its version is that of the newest Kubernetes that it knows.
+/// Its version is that of the newest Kubernetes that it knows; it carries older ones, too.
 const PACKAGE: &str = "kubernetes-validate==1.37.0";
 
 /// What the others refer to.
@@ -23,22 +23,23 @@ pub(super) struct Schemas {
     pub(super) version: String,
 }
 
-/// Finds or installs them.
+/// Finds or installs those of a minor release, such as `1.34`.
 ///
 /// # Errors
 /// When they are not there and cannot be installed.
-pub(super) fn schemas(ctx: &Context) -> Result<Schemas> {
+pub(super) fn schemas(ctx: &Context, minor: &str) -> Result<Schemas> {
     let target = ctx.tools.join(PACKAGE.replace("==", "-"));
     let all = target.join("kubernetes_validate/kubernetes-json-schema");
     if !all.is_dir() {
         install(&target)?;
     }
-    let found = newest(&all).ok_or_else(|| anyhow!("{PACKAGE} has no strict schemas in {}", all.display()))?;
-    let folder = ctx.tools.join(format!("kubernetes-schemas-{}", found.version));
+    let found = all.join(format!("v{minor}.0-local-strict"));
+    ensure!(found.is_dir(), "{PACKAGE} has no strict schemas of Kubernetes {minor} in {}", all.display());
+    let folder = ctx.tools.join(format!("kubernetes-schemas-{minor}.0"));
     if !folder.join(DEFINITIONS).is_file() {
-        copy(&found.folder, &folder)?;
+        copy(&found, &folder)?;
     }
-    Ok(Schemas { folder, version: found.version })
+    Ok(Schemas { folder, version: minor.to_owned() })
 }
 
 /// The package's schemas name themselves by addresses on the Web, to which their references are relative: a validator would
@@ -67,30 +68,4 @@ fn install(target: &Path) -> Result<()> {
     let output = pip.arg(target).arg(PACKAGE).output().context("python3 does not start")?;
     ensure!(output.status.success(), "pip install {PACKAGE}: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
-}
-
-/// The folder `v1.37.0-local-strict` of the highest version.
-fn newest(all: &Path) -> Option<Schemas> {
-    let names = fs::read_dir(all).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let (_, name) = names.filter_map(|name| Some((version(&name)?, name))).max()?;
-    let version = name.trim_end_matches("-local-strict").trim_start_matches('v').to_owned();
-    Some(Schemas { folder: all.join(name), version })
-}
-
-fn version(name: &str) -> Option<(u32, u32, u32)> {
-    let mut numbers =
-        name.strip_suffix("-local-strict")?.strip_prefix('v')?.split('.').map(|number| number.parse().ok());
-    Some((numbers.next()??, numbers.next()??, numbers.next()??))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_version_of_a_folder() {
-        assert_eq!(version("v1.9.0-local-strict"), Some((1, 9, 0)));
-        assert!(version("v1.37.0-local-strict") > version("v1.9.0-local-strict"));
-        assert_eq!(version("v1.37.0-local"), None);
-    }
 }

@@ -7,11 +7,10 @@ use pangaea_journal::{Database, DatabaseOptions, Statement, Writer};
 use pangaea_runtime::config::{Config, Overrides, Sources};
 use serde_json::json;
 
-use crate::catalogue::{Catalogue, Outside};
+use crate::catalogue::Catalogue;
 use crate::commands::verify::check::Check;
 use crate::commands::verify::persisting;
 use crate::commands::verify::stores::Stores;
-use crate::provider::Provider;
 
 pub(super) const CONFIRMED: &str = "ord_1confirmed";
 pub(super) const CANCELLED: &str = "ord_2cancelled";
@@ -78,9 +77,7 @@ impl TestShop {
     }
 
     async fn lead(&self, module: &str) -> (Database, Writer) {
-        let outside = Outside { provider_url: Provider::nowhere().url, may_write: false };
-        let modules = Catalogue::store().build(&self.config(), &outside).unwrap().all;
-        let definition = modules.iter().map(|module| module.define()).find(|one| one.name() == module).unwrap();
+        let definition = Catalogue::store().definition(module, &self.config()).unwrap();
         let url = self.config().database.url;
         let options = DatabaseOptions { url, read_connections_max: 1, synchronous_full: false };
         let database = Database::open(module, &options).await.unwrap();
