@@ -322,7 +322,7 @@ mod tests {
         let mark = map.mark();
         map.write(key(0), Some(Thing { id: 0, weight: 8 }));
         let before = map.changes_since(mark).remove(0).before;
-        assert_eq!(before, Some(vec![0.into(), 7.into()]));
+        assert_eq!(before, Some(vec![0_i64.into(), 7_i64.into()]));
         map.rollback_to(mark);
         assert_eq!(map.get::<Thing>(&key(0)).flatten().unwrap().weight, 7);
         assert!(map.flush().is_empty());
