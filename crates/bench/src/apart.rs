@@ -9,10 +9,14 @@ use pangaea_testkit::{Folder, Placement, Postgres, Store};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::byhand::{JOURNAL, SCHEMAS, script};
+use crate::machine::{Usage, usage};
 use crate::orders::{self, WARM_UP_ORDERS};
 use crate::place::{prepare, staff_at};
 use crate::sheet::{Bound, Sheet, Spread};
 use crate::{Common, settings};
+
+/// Each in a process of its own.
+const MODULES: [&str; 4] = ["product", "order", "payment", "user"];
 
 #[derive(Args)]
 #[command(after_help = "Servers and processes are in the temporary folder: TMPDIR names another, --dir does not.")]
@@ -40,18 +44,21 @@ pub(crate) async fn run(args: ApartArgs) -> Result<Sheet> {
     let (_, machine) =
         prepared.context("this bench is in the temporary folder, which TMPDIR names, and not in --dir")?;
     let mut sheet = Sheet::new("apart", machine);
-    let (mut runs, mut batches): (Vec<Report>, Vec<f64>) = (Vec::new(), Vec::new());
+    let (mut runs, mut batches, mut needed): (Vec<Report>, Vec<f64>, Vec<Vec<Usage>>) = Default::default();
     for number in 1..=args.common.runs {
         let store = Store::builder(Placement::ApartPostgres)
             .own_postgres()
             .set("TELEMETRY__LOG_FILTER", "warn")
             .set("MODULES__PRODUCT__OPTIONS__DEMO_CATALOGUE", "false");
-        let store = store.start().await?;
+        let mut store = store.start().await?;
         let shop = Shop::sign_in(&staff_at(store.api().base()), args.workers).await?;
         orders::catalogue(&shop).await?;
         orders::at_full_load(&shop, 0, WARM_UP_ORDERS, args.workers).await?;
+        let before = usages(&mut store)?;
         let report = orders::at_full_load(&shop, u64::from(number), args.orders, args.workers).await?;
         eprintln!("bench: run {number} of {}: {:.1} confirmed a second", args.common.runs, report.confirmed_per_s);
+        let used = usages(&mut store)?.into_iter().zip(before);
+        needed.push(used.map(|(now, then)| Usage { cpu_s: now.cpu_s - then.cpu_s, ..now }).collect());
         runs.push(report);
         batches.push(inputs_of_batch(&store).await?);
         store.verify().await?;
@@ -67,6 +74,13 @@ pub(crate) async fn run(args: ApartArgs) -> Result<Sheet> {
     let figure = sheet.figure("confirmed orders, apart on NATS and PostgreSQL", "/s", &confirmed);
     figure.must(Bound::AtLeast(150.0), Bound::AtLeast(150.0));
     sheet.figure("inputs in a transaction, mean", "", &batches);
+    for (place, module) in MODULES.iter().enumerate() {
+        let of = |what: fn(&Usage) -> f64| needed.iter().map(|run| what(&run[place])).collect::<Vec<f64>>();
+        sheet.figure(format!("{module}: most resident memory"), "MB", &of(|usage| usage.most_mb));
+        let per_order: Vec<f64> =
+            of(|usage| usage.cpu_s).iter().zip(&runs).map(|(cpu_s, run)| cpu_s * 1e3 / run.confirmed as f64).collect();
+        sheet.figure(format!("{module}: processor time of an order"), "ms", &per_order);
+    }
     let batch = (Spread::of(&batches).median.round() as u64).max(1);
     let mut bench = Vec::new();
     for number in 1..=args.common.runs {
@@ -83,6 +97,12 @@ pub(crate) async fn run(args: ApartArgs) -> Result<Sheet> {
     let figure = sheet.figure("the store ÷ pgbench, of the medians", "", &[ratio]);
     figure.must(Bound::AtLeast(0.3), Bound::AtLeast(0.5));
     Ok(sheet)
+}
+
+/// Of each module's process, in the order of [`MODULES`].
+fn usages(store: &mut Store) -> Result<Vec<Usage>> {
+    let of = |module| usage(store.process(module)?.id().with_context(|| format!("{module} does not run"))?);
+    MODULES.into_iter().map(of).collect()
 }
 
 /// By the store's own count, over the three modules that an order goes through.

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 const SYNCING: Duration = Duration::from_secs(2);
+/// What Linux counts processor time in, whatever the kernel's own clock: `USER_HZ`.
+const TICKS_PER_S: f64 = 100.0;
 const SYNCED_BYTES: usize = 4_096;
 
 #[derive(Clone, Debug, Serialize)]
@@ -67,6 +69,32 @@ pub(crate) fn resident_mib(process: u32) -> Result<f64> {
     Ok(kib as f64 / 1_024.0)
 }
 
+/// What a process has needed since its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// The most resident memory at any time, in MB (10^6 bytes).
+    pub(crate) most_mb: f64,
+    /// Time on the processors, its own and the kernel's for it, in seconds.
+    pub(crate) cpu_s: f64,
+}
+
+/// # Errors
+/// When the process is gone.
+pub(crate) fn usage(process: u32) -> Result<Usage> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).context("the store's memory")?;
+    let most_kib = kib(&status, "VmHWM").context("the store's process does not say what memory it has used")?;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("the store's time")?;
+    let ticks = cpu_ticks(&stat).context("the store's process does not say what time it has used")?;
+    Ok(Usage { most_mb: most_kib as f64 * 1_024.0 / 1e6, cpu_s: ticks as f64 / TICKS_PER_S })
+}
+
+/// `utime` and `stime` of proc(5): the 14th and the 15th field, of which the second, the name, may hold blanks.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
 /// The type of the file system that a path lies on: that of the longest mount point above it, the last one mounted there.
 pub(crate) fn filesystem_of<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
     let mut best: Option<(usize, &str)> = None;
@@ -106,4 +134,16 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 fn kib(text: &str, name: &str) -> Option<u64> {
     field(text, name)?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_tells_what_it_has_needed() {
+        assert_eq!(cpu_ticks("7 (a (b) c) S 1 7 7 0 -1 4194304 900 0 3 0 41 2 0 0 20 0 1"), Some(43));
+        let own = usage(std::process::id()).unwrap();
+        assert!(own.most_mb > 1.0 && own.cpu_s >= 0.0, "{own:?}");
+    }
 }

@@ -45,6 +45,7 @@ impl Connection {
             Self::Sqlite(connection) => {
                 let arguments = sqlite_arguments(statement.values.clone())?;
                 let query = sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments);
+                let query = query.persistent(worth_keeping(statement));
                 sqlite_rows(&query.fetch_all(connection).await?)
             }
             Self::Postgres(session) => {
@@ -118,7 +119,8 @@ impl Pool {
         match self {
             Self::Sqlite(pool) => {
                 let arguments = sqlite_arguments(statement.values.clone())?;
-                sqlite_rows(&sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments).fetch_all(pool).await?)
+                let query = sqlx::query_with(AssertSqlSafe(statement.sql.clone()), arguments);
+                sqlite_rows(&query.persistent(worth_keeping(statement)).fetch_all(pool).await?)
             }
             Self::Postgres(pool) => {
                 let arguments = postgres_arguments(&statement.values)?;
@@ -143,10 +145,10 @@ impl Pool {
     }
 }
 
-/// Prepared statements are kept by their text, and a long list of values has a text of its own nearly every time: keeping
-/// those would push out the short ones that come again.
+/// Prepared statements are kept by their text, and with their values, up to a number of statements. Long lists come seldom, and
+/// keeping them would push out the short ones that come again and hold memory for nothing.
 fn worth_keeping(statement: &Statement) -> bool {
-    const VALUES_KEPT_MAX: usize = 512;
+    const VALUES_KEPT_MAX: usize = 256;
     statement.values.len() <= VALUES_KEPT_MAX
 }
 

@@ -2,6 +2,7 @@ use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::{AnyRecord, Table};
+use crate::statement::padded;
 use crate::{JournalError, Record, Statement, Value};
 
 /// Rows of one generation, at most, beside those of one batch. Two are kept between batches, and after the commit that fills
@@ -265,14 +266,14 @@ pub(crate) fn delete_rows(table: &str, key_columns: &[&str], keys: Vec<Vec<Value
 
 /// Appends ` WHERE <key> IN (<keys>)`, for keys of one column or more.
 pub(crate) fn where_key_in(statement: Statement, key_columns: &[&str], keys: &[Vec<Value>]) -> Statement {
-    let values = keys.iter().flatten().cloned();
     if let [column] = key_columns {
-        return statement.and(&format!("WHERE {column}")).and_in(values);
+        return statement.and(&format!("WHERE {column}")).and_in(keys.iter().flatten().cloned());
     }
     let one = format!("({})", vec!["?"; key_columns.len()].join(", "));
+    let keys = padded(keys.iter().collect());
     let list = vec![one.as_str(); keys.len()].join(", ");
     let mut statement = statement.and(&format!("WHERE ({}) IN (VALUES {list})", key_columns.join(", ")));
-    statement.values.extend(values);
+    statement.values.extend(keys.into_iter().flatten().cloned());
     statement
 }
 

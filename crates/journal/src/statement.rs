@@ -39,16 +39,19 @@ impl Statement {
     }
 
     /// Appends ` IN (?, ?, …)` and binds the values. An empty list matches nothing.
+    ///
+    /// The list is as long as the next power of two, its last value again and again. Prepared statements are kept by their text:
+    /// with a text for each number of values, nearly every list would be prepared anew, and connections would fill up with them.
     #[must_use]
     pub fn and_in(mut self, values: impl IntoIterator<Item = Value>) -> Self {
-        let before = self.values.len();
-        self.values.extend(values);
-        let count = self.values.len() - before;
-        self.sql.push_str(if count == 0 { " IN (NULL)" } else { " IN (" });
-        if count > 0 {
-            self.sql.push_str(&vec!["?"; count].join(", "));
-            self.sql.push(')');
+        let list: Vec<Value> = values.into_iter().collect();
+        if list.is_empty() {
+            self.sql.push_str(" IN (NULL)");
+            return self;
         }
+        let list = padded(list);
+        self.sql.push_str(&format!(" IN ({})", vec!["?"; list.len()].join(", ")));
+        self.values.extend(list);
         self
     }
 
@@ -72,6 +75,14 @@ impl Statement {
         }
         sql
     }
+}
+
+/// The last one again and again, up to the next power of two.
+pub(crate) fn padded<T: Clone>(mut list: Vec<T>) -> Vec<T> {
+    if let Some(last) = list.last().cloned() {
+        list.resize(list.len().next_power_of_two(), last);
+    }
+    list
 }
 
 // === impl Row ===
@@ -99,5 +110,14 @@ mod tests {
             Statement::new("SELECT a FROM t WHERE b = ? AND c").bind(1_i64).and_in(["x".into(), "y".into()]);
         assert_eq!(statement.postgres_sql(), "SELECT a FROM t WHERE b = $1 AND c IN ($2, $3)");
         assert_eq!(Statement::new("SELECT a FROM t WHERE c").and_in([]).sql, "SELECT a FROM t WHERE c IN (NULL)");
+    }
+
+    #[test]
+    fn lists_have_few_lengths() {
+        let statement = |count: usize| Statement::new("c").and_in((0..count).map(|value| (value as i64).into()));
+        assert_eq!(statement(1).sql, "c IN (?)");
+        assert_eq!(statement(3).values, [0_i64, 1, 2, 2].map(Into::into));
+        let texts: std::collections::BTreeSet<String> = (1..=500).map(|count| statement(count).sql).collect();
+        assert_eq!(texts.len(), 10);
     }
 }

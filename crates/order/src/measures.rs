@@ -66,22 +66,3 @@ fn outcome(order: &OrderRow) -> &'static str {
     let code = order.reason.as_ref().map(|Json(reason)| reason.code.as_str());
     SETTLE.values.iter().find(|value| code == Some(**value)).copied().unwrap_or(state)
 }
-
-#[cfg(test)]
-mod tests {
-    use pangaea_journal::{Database, DatabaseOptions, Statement};
-
-    use crate::store::{BY_STATE, MIGRATIONS};
-
-    /// A look at `/metrics` of a store with many orders must not read all of them.
-    #[tokio::test]
-    async fn an_index_alone_counts_orders_by_state() {
-        let options =
-            DatabaseOptions { url: "sqlite::memory:".into(), read_connections_max: 1, synchronous_full: false };
-        let database = Database::open("order", &options).await.unwrap();
-        let writer = database.writer(MIGRATIONS, "test").await.unwrap();
-        let plan = writer.database().fetch(Statement::new(format!("EXPLAIN QUERY PLAN {BY_STATE}"))).await.unwrap();
-        let steps: Vec<String> = plan.iter().map(|row| row.get(3).unwrap()).collect();
-        assert_eq!(steps, ["SCAN orders USING COVERING INDEX orders_in_state"]);
-    }
-}

@@ -90,7 +90,7 @@ record! {
     }
 }
 
-pub(crate) const BY_STATE: &str = "SELECT state, COUNT(*) FROM orders GROUP BY state";
+const BY_STATE: &str = "SELECT state, COUNT(*) FROM orders GROUP BY state";
 
 /// Which orders a list shows.
 #[derive(Clone, Debug, Default)]
@@ -190,4 +190,23 @@ pub(crate) async fn refunds(
         statement = statement.and("AND id > ?").bind_column(after);
     }
     rows(database, statement.and(&format!("ORDER BY id LIMIT {limit}"))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use pangaea_journal::DatabaseOptions;
+
+    use super::*;
+
+    /// A look at `/metrics` of a store with many orders must not read all of them.
+    #[tokio::test]
+    async fn an_index_alone_counts_orders_by_state() {
+        let options =
+            DatabaseOptions { url: "sqlite::memory:".into(), read_connections_max: 1, synchronous_full: false };
+        let database = Database::open("order", &options).await.unwrap();
+        let writer = database.writer(MIGRATIONS, "test").await.unwrap();
+        let plan = writer.database().fetch(Statement::new(format!("EXPLAIN QUERY PLAN {BY_STATE}"))).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| row.get(3).unwrap()).collect();
+        assert_eq!(steps, ["SCAN orders USING COVERING INDEX orders_in_state"]);
+    }
 }
