@@ -110,7 +110,7 @@ impl Catalogue {
     /// # Errors
     /// As [`Self::build`].
     pub(crate) fn definitions(&self, config: &Config) -> Result<Vec<Arc<Definition>>> {
-        Ok(self.offline(config)?.iter().map(|module| Arc::new(module.define())).collect())
+        Ok(definitions_of(&self.offline(config)?))
     }
 
     /// Those of the modules that `runtime.modules` names.
@@ -131,6 +131,11 @@ impl Catalogue {
         let found = definitions.into_iter().find(|one| one.name() == module);
         found.with_context(|| format!("there is no module {module:?}; this program has {names}"))
     }
+}
+
+/// What each of these declares, in their order.
+pub(crate) fn definitions_of(modules: &[Arc<dyn Module>]) -> Vec<Arc<Definition>> {
+    modules.iter().map(|module| Arc::new(module.define())).collect()
 }
 
 /// Those of these that `runtime.modules` names, in their order.

@@ -1,24 +1,24 @@
 use crate::{Answer, Failure, Input, Observation};
 
 /// Is told what an [`Executor`](crate::Executor) does, as it does it: for whoever measures, because the executor itself looks at
-/// no clock. It sees what is undone afterwards, too.
+/// no clock. It sees what is undone afterwards, too. What it does not want to see it leaves out.
 pub trait Observer: Send + Sync {
     /// The handler of an input begins.
-    fn handling(&mut self, input: &Input);
+    fn handling(&mut self, _input: &Input) {}
 
     /// It has ended; what it said counts only when [`Observer::committed`] follows.
-    fn handled(&mut self, input: &Input, end: HandlingEnd<'_>);
+    fn handled(&mut self, _input: &Input, _end: HandlingEnd<'_>) {}
 
     /// Everything since the last commit is about to be committed.
-    fn committing(&mut self);
+    fn committing(&mut self) {}
 
-    fn committed(&mut self);
+    fn committed(&mut self) {}
 
     /// A handler whose input is now committed had observed this.
-    fn observed(&mut self, observation: Observation);
+    fn observed(&mut self, _observation: Observation) {}
 
     /// Everything since the last commit is as if it had not been; it may be tried again.
-    fn undone(&mut self);
+    fn undone(&mut self) {}
 }
 
 /// How a handler ended.
@@ -47,16 +47,4 @@ impl<'a> HandlingEnd<'a> {
 }
 
 /// Nobody looks.
-impl Observer for () {
-    fn handling(&mut self, _: &Input) {}
-
-    fn handled(&mut self, _: &Input, _: HandlingEnd<'_>) {}
-
-    fn committing(&mut self) {}
-
-    fn committed(&mut self) {}
-
-    fn observed(&mut self, _: Observation) {}
-
-    fn undone(&mut self) {}
-}
+impl Observer for () {}

@@ -7,8 +7,8 @@ use pangaea_contracts::{Actor, Currency, Message, Money, OrderId, PaymentId, Tim
 use pangaea_faults::{Action, Failpoint, with_hook};
 use pangaea_journal::{Database, DatabaseOptions, Migration, record};
 use pangaea_kernel::{
-    AdmittedInput, Answer, Cx, Definition, Done, Executor, Failure, HandlingEnd, Histogram, Input, InputKind,
-    Observation, Observer, ProblemKind, Replayer, Unit, Work,
+    AdmittedInput, Answer, Cx, Definition, Done, Executor, Failure, Histogram, Input, InputKind, Observation, Observer,
+    ProblemKind, Replayer, Unit, Work,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,19 +83,9 @@ fn definition() -> Definition {
 struct Told(Arc<Mutex<Vec<Observation>>>);
 
 impl Observer for Told {
-    fn handling(&mut self, _: &Input) {}
-
-    fn handled(&mut self, _: &Input, _: HandlingEnd<'_>) {}
-
-    fn committing(&mut self) {}
-
-    fn committed(&mut self) {}
-
     fn observed(&mut self, observation: Observation) {
         self.0.lock().unwrap().push(observation);
     }
-
-    fn undone(&mut self) {}
 }
 
 impl Told {

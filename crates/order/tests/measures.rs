@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use pangaea_contracts::OrderId;
 use pangaea_contracts::payment::{ActionRequired, CaptureFailed, Declined};
 use pangaea_contracts::product::{StockRefused, StockReserved};
-use pangaea_kernel::{HandlingEnd, Input, Module, Observation, Observer};
+use pangaea_kernel::{Module, Observation, Observer};
 use pangaea_order::{Order, State};
 
 use support::{Rig, customer, payment_id, staff, why};
@@ -17,19 +17,9 @@ use support::{Rig, customer, payment_id, staff, why};
 struct Told(Arc<Mutex<Vec<Observation>>>);
 
 impl Observer for Told {
-    fn handling(&mut self, _: &Input) {}
-
-    fn handled(&mut self, _: &Input, _: HandlingEnd<'_>) {}
-
-    fn committing(&mut self) {}
-
-    fn committed(&mut self) {}
-
     fn observed(&mut self, observation: Observation) {
         self.0.lock().unwrap().push(observation);
     }
-
-    fn undone(&mut self) {}
 }
 
 impl Told {

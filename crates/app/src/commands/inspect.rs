@@ -9,7 +9,7 @@ use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::topology::Topology;
 
 use super::ConfigArgs;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, definitions_of};
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
@@ -56,7 +56,7 @@ pub(super) struct OpenapiArgs {
 pub(super) fn check(args: &ConfigArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.load()?.config;
     let modules = catalogue.offline(&config)?;
-    let definitions = catalogue.definitions(&config)?;
+    let definitions = definitions_of(&modules);
     let known: Vec<&str> = definitions.iter().map(|definition| definition.name()).collect();
     let hosted = config.hosted(&known)?;
     let mut faults: Vec<String> = definitions.iter().flat_map(|definition| definition.faults().to_vec()).collect();
