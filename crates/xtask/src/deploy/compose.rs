@@ -18,7 +18,7 @@ const PROFILES: [&str; 2] = ["together", "apart"];
 /// What `docker compose` itself reads files with.
 const READER: (&str, &str) = ("github.com/compose-spec/compose-go/v2/cmd", "v2.9.1");
 
-type Services = BTreeMap<String, Value>;
+pub(crate) type Services = BTreeMap<String, Value>;
 
 /// # Errors
 /// When compose.yaml cannot be read, or the program not be started.
@@ -46,7 +46,10 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
 }
 
 /// The services, with what they merge in.
-fn services(ctx: &Context) -> Result<Services> {
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn services(ctx: &Context) -> Result<Services> {
     let text = fs::read_to_string(ctx.root.join("deploy/compose.yaml")).context("deploy/compose.yaml")?;
     let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text)?;
     value.apply_merge()?;

@@ -10,6 +10,18 @@ use serde_json::Value;
 
 use super::Context;
 use crate::process::on_path;
+use crate::workspace;
+
+/// A Go module of ours, that exists only so that programs are built of it: `go install` takes no replacements, and none of its
+/// versions can be chosen but the program's own.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    /// Its folder below target/tools, in whose name its versions are: `kubernetes-v1.36.3`.
+    pub(crate) folder: String,
+    pub(crate) go_mod: String,
+    /// A program of its own, if it has one.
+    pub(crate) main_go: Option<&'static str>,
+}
 
 /// The program that `go install package@version` makes. It is built once, in a folder of this name and version.
 ///
@@ -55,11 +67,42 @@ fn go(ctx: &Context) -> Result<Command> {
     let go = on_path("go").ok_or_else(|| anyhow!("no `go` on PATH"))?;
     let home = ctx.tools.join("go");
     fs::create_dir_all(&home)?;
-    let mut command = Command::new(go);
+    // What is built for minutes should not be in anybody's way.
+    let mut command = Command::new("nice");
     // Modules are unpacked without write bits otherwise, and `cargo clean` could not take them away.
-    command.env("GOFLAGS", "-modcacherw").env("GOPATH", &home).env("GOCACHE", home.join("cache"));
+    command.arg(go).env("GOFLAGS", "-modcacherw").env("GOPATH", &home).env("GOCACHE", home.join("cache"));
     command.env_remove("GOROOT").current_dir(env::temp_dir());
     Ok(command)
+}
+
+// === impl Recipe ===
+
+impl Recipe {
+    /// Builds `package` of the module, `.` being its own program, as the file `name` in its folder; once.
+    ///
+    /// # Errors
+    /// When there is no `go`, or it fails.
+    pub(crate) fn build(&self, ctx: &Context, name: &str, package: &str, options: &[&str]) -> Result<PathBuf> {
+        let folder = ctx.tools.join(&self.folder);
+        let program = folder.join(name);
+        if program.is_file() {
+            return Ok(program);
+        }
+        fs::create_dir_all(&folder)?;
+        if !folder.join("go.mod").is_file() {
+            fs::write(folder.join("go.mod"), &self.go_mod)?;
+        }
+        if let Some(text) = self.main_go {
+            fs::write(folder.join("main.go"), text)?;
+        }
+        println!("{name} is built once, which takes minutes");
+        let mut command = go(ctx)?;
+        command.arg("build").args(options).arg("-o").arg(&program).arg(package).current_dir(&folder);
+        // The list of checksums grows as modules are needed, each checked against the public log.
+        command.env("GOFLAGS", "-mod=mod -modcacherw -trimpath -buildvcs=false").env("CGO_ENABLED", "0");
+        workspace::run(&mut command).with_context(|| format!("{name} cannot be built"))?;
+        Ok(program)
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::Context;
+use super::facts::Facts;
 use super::running::{Folder, Running};
 use crate::process::{Signal, free_port, tied_to_us};
 use crate::tools;
@@ -17,7 +19,7 @@ use crate::tools;
 pub(crate) struct Store {
     /// What clients use.
     pub(crate) http: SocketAddr,
-    /// Where each process shows its metrics.
+    /// Where each process shows its metrics, in the order of the groups.
     pub(crate) operations: Vec<SocketAddr>,
     program: PathBuf,
     running: Vec<Running>,
@@ -56,31 +58,37 @@ impl Store {
         let (http, operations) = (local()?, local()?);
         let mut store = Self { http, operations: Vec::new(), program, running: Vec::new(), folder };
         store.host("together", &[], http, operations, settings)?;
+        store.wait_ready()?;
         Ok(store)
     }
 
-    /// Orders in one process, the other modules in another, over a broker; an edge before both.
+    /// A process for each of these groups of modules, over a broker; an edge before all of them.
     ///
     /// # Errors
     /// When there is no nats-server, or a process does not get ready.
-    pub(crate) fn apart(program: PathBuf, settings: &[&str]) -> Result<Self> {
+    pub(crate) fn apart(ctx: &Context, groups: &[&[&str]], settings: &[&str]) -> Result<Self> {
         let folder = Folder::make("apart")?;
         let (broker, edge) = (local()?, local()?);
         let mut command = tied_to_us(&tools::nats_server()?, Signal::Term);
         command.args(["-a", "127.0.0.1", "-p", &broker.port().to_string(), "-js", "-sd"]).arg(folder.path());
         let mut nats = Running::start("nats", &mut command, folder.path())?;
         nats.wait_ready(broker, "")?;
+        let program = ctx.program.clone();
         let mut store = Self { http: edge, operations: Vec::new(), program, running: vec![nats], folder };
         let url = format!("bus.url=nats://{broker}");
         let settings: Vec<_> = settings.iter().copied().chain(["bus.kind=nats", &url]).collect();
-        let (order, others) = (local()?, local()?);
-        store.host("others", &["--modules", "product,payment,user"], others, local()?, &settings)?;
-        store.host("order", &["--modules", "order"], order, local()?, &settings)?;
         let mut command = tied_to_us(&store.program, Signal::Term);
         command.args(["edge", "--listen", &edge.to_string()]).env_clear();
-        for (prefix, address) in [("/v1/orders", order), ("/v1", others), ("/.well-known", others)] {
-            command.args(["--route", &format!("{prefix}=http://{address}")]);
+        let modules = Facts::read(ctx)?.modules;
+        for group in groups {
+            let (http, operations) = (local()?, local()?);
+            store.host(&group.join("-"), &["--modules", &group.join(",")], http, operations, &settings)?;
+            for prefix in modules.iter().filter(|one| group.contains(&one.name.as_str())).flat_map(|one| &one.prefixes)
+            {
+                command.args(["--route", &format!("{prefix}=http://{http}")]);
+            }
         }
+        store.wait_ready()?;
         let mut running = Running::start("edge", &mut command, store.folder.path())?;
         running.wait_ready(edge, "")?;
         store.running.push(running);
@@ -124,11 +132,16 @@ impl Store {
         for setting in listens.iter().map(String::as_str).chain(settings.iter().copied()) {
             command.args(["--set", setting]);
         }
-        let mut running = Running::start(name, &mut command, self.folder.path())?;
-        running.wait_ready(operations, "/readyz")?;
-        self.running.push(running);
+        self.running.push(Running::start(name, &mut command, self.folder.path())?);
         self.operations.push(operations);
         Ok(())
+    }
+
+    /// Waits for all that have been started: some may need others.
+    fn wait_ready(&mut self) -> Result<()> {
+        let hosts = self.running.len() - self.operations.len();
+        let mut pairs = self.running[hosts..].iter_mut().zip(&self.operations);
+        pairs.try_for_each(|(running, operations)| running.wait_ready(*operations, "/readyz"))
     }
 }
 

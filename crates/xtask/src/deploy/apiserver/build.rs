@@ -1,16 +1,14 @@
 //! kube-apiserver and etcd, built from Go modules.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::deploy::Context;
+use crate::deploy::gotool::Recipe;
 use crate::deploy::versions::{KUBERNETES_NEWEST as KUBERNETES, minor};
 use crate::process::on_path;
-use crate::workspace;
 
 /// What the release below is built with.
 const GO: &str = "1.26.0";
@@ -69,32 +67,13 @@ pub(super) struct Programs {
 pub(super) fn programs(ctx: &Context) -> Result<Programs> {
     let found = |name: &str| on_path(name).ok_or_else(|| anyhow::anyhow!("no `{name}` on PATH"));
     let (kubectl, openssl) = (found("kubectl")?, found("openssl")?);
-    let folder = ctx.tools.join(format!("kubernetes-{KUBERNETES}"));
-    let apiserver = build(ctx, &folder, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver")?;
+    let recipe = Recipe { folder: format!("kubernetes-{KUBERNETES}"), go_mod: go_mod(), main_go: None };
+    let flags = ld_flags();
+    let build = |name: &str, package: &str| recipe.build(ctx, name, package, &["-ldflags", &flags]);
+    let apiserver = build("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver")?;
     // Kubernetes' tests need etcd's server, so its release is in the same list of versions.
-    let etcd = build(ctx, &folder, "etcd", "go.etcd.io/etcd/server/v3")?;
+    let etcd = build("etcd", "go.etcd.io/etcd/server/v3")?;
     Ok(Programs { etcd, apiserver, kubectl, openssl })
-}
-
-fn build(ctx: &Context, folder: &Path, name: &str, package: &str) -> Result<PathBuf> {
-    let program = folder.join(name);
-    if program.is_file() {
-        return Ok(program);
-    }
-    let go = on_path("go").ok_or_else(|| anyhow::anyhow!("no `go` on PATH, with which {name} is built"))?;
-    fs::create_dir_all(folder)?;
-    if !folder.join("go.mod").is_file() {
-        fs::write(folder.join("go.mod"), go_mod())?;
-    }
-    println!("{name} is built once, which takes ten minutes or more on two cores");
-    let home = ctx.tools.join("go");
-    let mut command = Command::new("nice");
-    command.arg(go).args(["build", "-ldflags", &ld_flags(), "-o"]).arg(&program).arg(package).current_dir(folder);
-    // The list of checksums grows as modules are needed, each checked against the public log.
-    command.env("GOFLAGS", "-mod=mod -modcacherw -trimpath").env("CGO_ENABLED", "0");
-    command.env("GOPATH", &home).env("GOCACHE", home.join("cache")).env_remove("GOROOT");
-    workspace::run(&mut command)?;
-    Ok(program)
 }
 
 /// A module of ours that needs Kubernetes and nothing else.

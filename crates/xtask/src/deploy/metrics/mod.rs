@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use self::promql::{Selector, selectors};
-use self::series::Series;
+pub(crate) use self::series::Series;
 use super::copies::RULES;
 use super::promtool::{rules_of, yaml};
 use super::store::Store;
@@ -23,6 +23,8 @@ const LOAD: [&str; 9] =
     ["--orders", "60", "--rate", "60", "--seed", "7", "--payment-token", "tok_charged_reply_lost", "--json"];
 /// More at once than the queue below takes.
 const OVERLOAD: [&str; 7] = ["--closed", "64", "--orders", "600", "--seed", "8", "--json"];
+/// Orders in one process, the other modules in another.
+const GROUPS: [&[&str]; 2] = [&["product", "payment", "user"], &["order"]];
 const SMALL_QUEUE: [&str; 2] = ["writer.batch_max=8", "writer.queue_max=8"];
 
 /// What an expression asks for, and who says so.
@@ -49,7 +51,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
         store.load(&OVERLOAD)?;
         series.read(&store.metrics()?);
     }
-    match Store::apart(ctx.program.clone(), &[]) {
+    match Store::apart(ctx, &GROUPS, &[]) {
         Ok(store) => {
             store.load(&LOAD)?;
             series.read(&store.metrics()?);
