@@ -76,6 +76,7 @@ fn try_all(ctx: &Context, programs: &Programs, folder: &Path, outcome: &mut Outc
     let (traces, said) = trials::traces(hosts, &sent)?;
     note(Ok(said));
     note(trials::logs(&collector, &traces, &sent));
+    note(trials::nothing_else(hosts, &sent));
     Ok(())
 }
 

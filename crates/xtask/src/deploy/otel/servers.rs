@@ -72,8 +72,11 @@ impl Server {
         let (path, port, ports) = jaegers_manifest(ctx)?;
         let mut jaeger = plan.collector("jaeger", &programs.jaeger, hosts.jaeger, (port, &path))?;
         jaeger.ports = ports;
-        // Its pod's own address, if it should trace itself.
-        jaeger.environment = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}:4317", hosts.jaeger))];
+        // Its pod's own address, and soon, if it should trace itself.
+        jaeger.environment = vec![
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}:4317", hosts.jaeger)),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
+        ];
         // The chart's own probe, and those of its ports that platform/otel-collector.yaml leaves open.
         let mut collector = plan.collector("otel-collector", &programs.collector, hosts.collector, (13133, "/"))?;
         collector.ports = vec![4317, 4318];

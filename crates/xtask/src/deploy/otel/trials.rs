@@ -98,6 +98,20 @@ pub(super) fn traces(hosts: Hosts, sent: &Sent) -> Result<(Vec<Trace>, String)> 
     })
 }
 
+/// After all these questions, Jaeger still has nothing but what the store has sent.
+///
+/// # Errors
+/// When it has traced itself.
+pub(super) fn nothing_else(hosts: Hosts, sent: &Sent) -> Result<String> {
+    // Nothing tells when something does not come; what it would send is under way for a tenth of this.
+    sleep(Duration::from_secs(2));
+    let services: Value = serde_json::from_str(&get(SocketAddr::from((hosts.jaeger, JAEGER_UI)), "/api/services")?)?;
+    let others = list(&services, "/data").iter().filter_map(Value::as_str);
+    let others: Vec<_> = others.filter(|name| !sent.metrics.keys().any(|module| service_of(module) == *name)).collect();
+    ensure!(others.is_empty(), "Jaeger shows {others:?} beside the store's services");
+    Ok("Jaeger does not trace itself".to_owned())
+}
+
 /// The user's module has no part in an order: it signs people in, which are traces of its own.
 fn is_an_order(trace: &Trace) -> Result<()> {
     trace.check_parents()?;
