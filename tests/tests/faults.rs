@@ -60,6 +60,7 @@ async fn a_broker_that_lost_its_disk_is_refilled() -> Result<()> {
     let accepted = accept(&shop.customer, &sku.code).await?;
     std::fs::remove_dir_all(shop.store.folder().path().join("nats"))?;
     shop.store.broker().start().await?;
+    shop.store.provision().await?;
     all_are_confirmed(&shop.customer, &accepted).await?;
     ensure!(shop.store.ledger()?.double_captures.is_empty());
     shop.close().await

@@ -55,10 +55,11 @@ async fn a_damaged_timeline_is_rebuilt_while_orders_flow() -> Result<()> {
     shop.close().await
 }
 
-/// Asked at a replica that does not lead, and done by the one that does.
+/// Asked at a replica that does not lead, and done by the one that does. With least rights it is the provisioner's to do, see
+/// `least_rights.rs`.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgres_a_standby_has_the_leader_rebuild() -> Result<()> {
-    let mut shop = Shop::open(Placement::ApartPostgres).await?;
+    let mut shop = Shop::open_with(Store::builder(Placement::ApartPostgres).with_all_rights()).await?;
     let sku = shop.new_sku(100_000, 100).await?;
     let clients = Clients::start_at(&shop, &sku, Pace { clients: 3, rest: Duration::from_millis(50) })?;
     clients.accept_more(ORDERS / 3).await?;

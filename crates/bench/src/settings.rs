@@ -9,6 +9,8 @@ use sqlx::{Connection, PgConnection, Row};
 /// Settings of a connection that decide what a commit costs; `synchronous` 2 is FULL.
 const PRAGMAS: [&str; 6] =
     ["journal_mode", "synchronous", "page_size", "cache_size", "wal_autocheckpoint", "busy_timeout"];
+/// What SQLite was compiled with that decides what its connections share, see `.cargo/config.toml`.
+const COMPILED: [&str; 3] = ["DEFAULT_MEMSTATUS", "ENABLE_MEMORY_MANAGEMENT", "THREADSAFE"];
 const POSTGRES: [&str; 7] = [
     "server_version",
     "fsync",
@@ -35,8 +37,16 @@ pub(crate) async fn of_sqlite(folder: &Path, synchronous_full: bool) -> Result<V
         let value = row.get::<i64>(0).map(|number| number.to_string()).or_else(|_| row.get::<String>(0))?;
         read.push(format!("{name}={value}"));
     }
+    let mut compiled = Vec::new();
+    for row in database.fetch(Statement::new("PRAGMA compile_options")).await? {
+        compiled.push(row.get::<String>(0)?);
+    }
+    compiled.retain(|option| COMPILED.iter().any(|of_interest| option.starts_with(of_interest)));
     database.close().await;
-    Ok(vec![("SQLite, read back from a connection that reads".to_owned(), read.join(", "))])
+    Ok(vec![
+        ("SQLite, read back from a connection that reads".to_owned(), read.join(", ")),
+        ("SQLite, compiled with".to_owned(), compiled.join(", ")),
+    ])
 }
 
 /// Reads PostgreSQL's back.

@@ -104,9 +104,9 @@ const SESSION_LIMITS: [(&str, &str); 5] = [
 
 /// KiB of pages that the writing connection to a SQLite file keeps, as the pragma takes them.
 const WRITER_CACHE: &str = "-8000";
-/// The same for each that reads: SQLite's own default. What they keep is void with the next commit anyway, and there are
+/// The same for each that reads: enough for one query. What they keep is void with the next commit anyway, and there are
 /// several for each module, so that more would only be memory that a quiet moment fills.
-const READER_CACHE: &str = "-2000";
+const READER_CACHE: &str = "-512";
 
 fn sqlite_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -175,6 +175,9 @@ impl Place {
                 let options = options.as_ref().clone().pragma("query_only", "on").pragma("cache_size", READER_CACHE);
                 let pool = SqlitePoolOptions::new()
                     .max_connections(connections_max)
+                    // All from the start: one that is opened when many ask at once makes them wait for it, and what it holds
+                    // would look like something that grows.
+                    .min_connections(connections_max)
                     // A file does not go away: closing a connection for its age would only cost its cache.
                     .idle_timeout(None)
                     .max_lifetime(None)

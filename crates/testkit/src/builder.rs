@@ -83,6 +83,14 @@ impl StoreBuilder {
         self
     }
 
+    /// Modules make their tables and streams themselves, also where a run of the tests asks for least rights. For what is
+    /// refused to a module that does not own its tables.
+    #[must_use]
+    pub fn with_all_rights(mut self) -> Self {
+        self.has_least_rights = false;
+        self
+    }
+
     /// Every process runs this executable, which has the whole command line and modules of its own besides; see
     /// [`StoreBuilder::module`].
     #[must_use]
@@ -211,8 +219,10 @@ impl StoreBuilder {
             broker.start().await?;
         }
         if let Some(rights) = &mut rights {
-            let config = config_file(placement);
-            rights.provision(&program, &folder, &env, &config, servers.database.as_ref()).await?;
+            if let Some(database) = &servers.database {
+                rights.make_roles(database).await?;
+            }
+            rights.provision(&program, &folder, &env, placement).await?;
         }
         let (mut hosts, proxies) = self.hosts(&program, &env, &servers, &folder).await?;
         for host in &mut hosts {

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::broker::Broker;
+use crate::builder::config_file;
 use crate::folder::Folder;
 use crate::placement::{Guest, Placement};
 use crate::postgres::Database;
@@ -75,28 +76,34 @@ impl Rights {
         Ok(rights)
     }
 
-    /// Makes roles, tables and streams; the broker runs.
+    /// Makes each user's role.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn make_roles(&mut self, database: &Database) -> Result<()> {
+        for user in self.modules.iter().copied().chain([PROVISIONER]) {
+            database.make_role(user).await?;
+            let url = ("PANGAEA__DATABASE__URL".to_owned(), database.url_of(user));
+            self.own.entry(user.to_owned()).or_default().push(url);
+        }
+        database.let_create(PROVISIONER).await
+    }
+
+    /// Makes tables and streams, those that are not there; the broker runs.
     ///
     /// # Errors
     /// When a server refuses.
     pub(crate) async fn provision(
-        &mut self,
+        &self,
         program: &Path,
         folder: &Folder,
         env: &[(String, String)],
-        config: &str,
-        database: Option<&Database>,
+        placement: Placement,
     ) -> Result<()> {
-        if let Some(database) = database {
-            for user in self.modules.iter().copied().chain([PROVISIONER]) {
-                database.make_role(user).await?;
-                let url = ("PANGAEA__DATABASE__URL".to_owned(), database.url_of(user));
-                self.own.entry(user.to_owned()).or_default().push(url);
-            }
-            database.let_create(PROVISIONER).await?;
-        }
+        let config = config_file(placement);
         let env = [env, self.of(PROVISIONER)].concat();
-        let provisioned = run_within(program, folder.path(), &["provision", "--config", config], &env, RUN_MAX).await?;
+        let provisioned =
+            run_within(program, folder.path(), &["provision", "--config", &config], &env, RUN_MAX).await?;
         provisioned.success().context("pangaea provision").map(drop)
     }
 

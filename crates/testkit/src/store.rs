@@ -201,6 +201,16 @@ impl Store {
         self.hosts.iter().filter_map(Host::id).collect()
     }
 
+    /// Has the provisioner make the streams that the broker has lost, as an operator would. Modules with all rights make them
+    /// themselves.
+    ///
+    /// # Errors
+    /// When the broker or the database refuses.
+    pub async fn provision(&self) -> Result<()> {
+        let Some(rights) = &self.rights else { return Ok(()) };
+        rights.provision(&self.program, &self.folder, &self.env, self.placement).await
+    }
+
     /// SIGKILL for the process that hosts `module`.
     ///
     /// # Errors

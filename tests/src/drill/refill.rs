@@ -62,6 +62,7 @@ impl Drill for Refill {
             clients.accept_more(ORDERS_BETWEEN).await.with_context(|| format!("before {what}"))?;
             tokio::time::sleep(Duration::from_millis(dice.below(100))).await;
             loss.happens(&mut shop, &clients, &mut dice).await.with_context(|| what.clone())?;
+            shop.store.provision().await?;
             last_fault = Instant::now();
             record.count(&format!("losses_of_{}", format!("{loss:?}").to_lowercase()));
             let accepted = clients.accepted();

@@ -150,3 +150,14 @@ async fn says_that_a_file_is_no_database() {
         refused(Database::open("stock", &options(&format!("sqlite:{}/plain/sub/", folder.path().display()))).await);
     assert!(matches!(error, JournalError::Open { .. }), "{error}");
 }
+
+/// Cargo does not notice when `[env]` of `.cargo/config.toml` changes, so a target folder from before keeps the old library.
+#[tokio::test]
+async fn sqlite_shares_nothing_between_connections() {
+    let database = Database::open("stock", &options("sqlite::memory:")).await.unwrap();
+    let rows = database.fetch(Statement::new("PRAGMA compile_options")).await.unwrap();
+    let compiled: Vec<String> = rows.iter().map(|row| row.get(0).unwrap()).collect();
+    let has = |option: &str| compiled.iter().any(|compiled| compiled == option);
+    let as_configured = has("DEFAULT_MEMSTATUS=0") && !has("ENABLE_MEMORY_MANAGEMENT");
+    assert!(as_configured, "run `cargo clean -p libsqlite3-sys`, then build again: {compiled:?}");
+}

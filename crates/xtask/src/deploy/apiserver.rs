@@ -38,37 +38,22 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     };
     let cluster = Cluster::start(&programs)?;
     println!("kube-apiserver {} on {}", KUBERNETES_NEWEST, cluster.url());
-    let served = crds::install(ctx, &cluster, &mut outcome)?;
-    let mut unserved = BTreeSet::new();
+    crds::install(ctx, &cluster, &mut outcome)?;
     for overlay in render::overlays(ctx)? {
-        let (documents, left_out): (Vec<_>, Vec<_>) =
-            render(ctx, &overlay)?.into_iter().partition(|document| served.contains(group(document)));
-        unserved.extend(left_out.iter().map(|document| group(document).to_owned()));
-        let left_out: BTreeSet<_> = left_out.iter().map(title).collect();
+        let documents = render(ctx, &overlay)?;
         let mut faults = overlay_faults(&cluster, &overlay, &documents)?;
         let (count, pod_faults) = pods::faults(&cluster, &overlay, &documents)?;
         faults.extend(pod_faults);
         match faults.is_empty() {
             true => outcome.passed.push(format!(
-                "{overlay}: {} objects accepted (dry run), {count} pod templates as bare Pods under \"restricted\"{}",
+                "{overlay}: {} objects accepted (dry run), {count} pod templates as bare Pods under \"restricted\"",
                 documents.len(),
-                if left_out.is_empty() { String::new() } else { format!("; not tried: {left_out:?}") },
             )),
             false => outcome.failed.extend(faults),
         }
     }
-    for group in unserved {
-        let why =
-            "there is none, so its objects were not tried; who has its chart puts its CRDs into target/tools/crds";
-        outcome.missing.push((format!("CRDs of {group}"), why.to_owned()));
-    }
     refused::check(&cluster, &mut outcome)?;
     Ok(outcome)
-}
-
-/// `gateway.networking.k8s.io` of `gateway.networking.k8s.io/v1`; empty for the core group.
-fn group(document: &Value) -> &str {
-    text(document, "/apiVersion").rsplit_once('/').map(|(group, _)| group).unwrap_or_default()
 }
 
 /// Applies what must be there first, and tries the whole. What is refused is tried again alone, so that it has its name.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::versions::{KUBERNETES, KUBERNETES_NEWEST, minor};
 use super::{Context, Outcome, gotool, render};
 
-mod by_hand;
+pub(super) mod by_hand;
 mod crds;
 mod kubernetes;
 mod strict;
@@ -107,7 +107,7 @@ impl Validator {
             gotool::program(ctx, "kubeconform", package, KUBECONFORM).map_err(|error| ("kubeconform", error))?;
         let kubernetes = kubernetes::schemas(ctx, minor).map_err(|error| ("the schemas of Kubernetes", error))?;
         let crds = crds::schemas(ctx, &kubernetes).map_err(|error| ("the CRDs' schemas", error))?;
-        let by_hand = by_hand::write(&ctx.root.join("deploy/checks/schemas.yaml"), &crds);
+        let by_hand = by_hand::write(&ctx.root, &crds);
         let by_hand = by_hand.map_err(|error| ("deploy/checks/schemas.yaml", error))?;
         let of_crds = "{{ .Group }}_{{ .ResourceKind }}_{{ .ResourceAPIVersion }}.json";
         let locations = vec![

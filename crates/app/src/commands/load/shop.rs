@@ -11,15 +11,16 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, RwLock, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::retail::StoreArgs;
 
 const TRY_TIMEOUT: Duration = Duration::from_secs(35);
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Access tokens live ten minutes.
-const TOKEN_AGE_MAX: Duration = Duration::from_secs(8 * 60);
+/// Access tokens live ten minutes: from this age on one is renewed, and to the next it is used meanwhile.
+const TOKEN_OLD: Duration = Duration::from_secs(8 * 60);
+const TOKEN_AGE_MAX: Duration = Duration::from_secs(9 * 60);
 /// SKUs of the catalogue that are chosen from.
 const CODES_MAX: usize = 10_000;
 /// Reads are tried again: they are not what is measured.
@@ -35,7 +36,9 @@ struct Inner {
     connections: Semaphore,
     base: String,
     credentials: Value,
-    token: Mutex<Option<(String, Instant)>>,
+    token: RwLock<Option<(String, Instant)>>,
+    /// Held by the one who renews it.
+    renewal: Mutex<()>,
     is_staff: bool,
 }
 
@@ -76,7 +79,8 @@ impl Shop {
             connections: Semaphore::new(connections_max as usize),
             base,
             credentials: json!({ "email": args.email, "password": args.password }),
-            token: Mutex::default(),
+            token: RwLock::default(),
+            renewal: Mutex::default(),
             is_staff: false,
         };
         let hint = "is the store running, and are --url, --email and --password right?";
@@ -220,11 +224,21 @@ impl Inner {
         request.body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))
     }
 
-    /// The token in use, or a new one: whoever finds it old renews it while the others wait.
+    /// The token in use. One of those who find it old renews it, and the others go on with it: if they waited until a password
+    /// is checked, all arrivals of that time would come at once.
     async fn token(&self) -> Result<String, String> {
-        let mut held = self.token.lock().await;
-        if let Some((token, _)) = held.as_ref().filter(|(_, taken_at)| taken_at.elapsed() < TOKEN_AGE_MAX) {
-            return Ok(token.clone());
+        let held = self.token.read().await.clone();
+        let _renewing = match held {
+            Some((token, taken_at)) if taken_at.elapsed() < TOKEN_OLD => return Ok(token),
+            Some((token, taken_at)) if taken_at.elapsed() < TOKEN_AGE_MAX => match self.renewal.try_lock() {
+                Ok(renewing) => renewing,
+                Err(_) => return Ok(token),
+            },
+            _ => self.renewal.lock().await,
+        };
+        let renewed = self.token.read().await.clone();
+        if let Some((token, _)) = renewed.filter(|(_, taken_at)| taken_at.elapsed() < TOKEN_OLD) {
+            return Ok(token);
         }
         let taken_at = Instant::now();
         let raw = self.send_as(None, Method::POST, "/v1/sessions", None, Some(&self.credentials)).await?;
@@ -233,7 +247,7 @@ impl Inner {
         }
         let token = raw.json().get("access_token").and_then(Value::as_str).map(str::to_owned);
         let token = token.ok_or_else(|| "the session has no access_token".to_owned())?;
-        *held = Some((token.clone(), taken_at));
+        *self.token.write().await = Some((token.clone(), taken_at));
         Ok(token)
     }
 }

@@ -11,16 +11,17 @@ use serde_json::Value;
 
 use super::cluster::Cluster;
 use crate::deploy::objects::{kind, list, name, text};
+use crate::deploy::schemas::by_hand::{self, ByHand};
 use crate::deploy::versions::{CRDS, Crds};
 use crate::deploy::{Context, Outcome, gotool, render};
 
 const SERVED_MAX: Duration = Duration::from_secs(60);
 
-/// Installs what can be had, and returns the groups that the server knows, its own among them.
+/// Installs what can be had, and for other kinds the schemas of deploy/checks, which are ours. Those are named as missing.
 ///
 /// # Errors
 /// When the server refuses a definition, or does not serve it within a minute.
-pub(super) fn install(ctx: &Context, cluster: &Cluster, outcome: &mut Outcome) -> Result<BTreeSet<String>> {
+pub(super) fn install(ctx: &Context, cluster: &Cluster, outcome: &mut Outcome) -> Result<()> {
     let mut definitions = Vec::new();
     for Crds { module, version, paths } in CRDS {
         match gotool::module(ctx, module, version) {
@@ -37,12 +38,31 @@ pub(super) fn install(ctx: &Context, cluster: &Cluster, outcome: &mut Outcome) -
     if own.is_dir() {
         definitions.extend(read(&own)?);
     }
+    let ours = stand_ins(ctx, &definitions, outcome)?;
+    println!("{} definitions are installed, and {} of ours", definitions.len(), ours.len());
+    definitions.extend(ours);
     for chunk in definitions.chunks(10) {
         let all: Vec<&Value> = chunk.iter().collect();
         cluster.kubectl().make(&all)?;
     }
-    println!("{} definitions are installed", definitions.len());
     wait_served(cluster, &definitions)
+}
+
+/// Definitions of our own for kinds of which there is none.
+fn stand_ins(ctx: &Context, there: &[Value], outcome: &mut Outcome) -> Result<Vec<Value>> {
+    let is_there = |entry: &ByHand| {
+        let mut there = there.iter().map(|one| (text(one, "/spec/group"), text(one, "/spec/names/kind")));
+        there.any(|one| one == (entry.group.as_str(), entry.kind.as_str()))
+    };
+    let mut entries = by_hand::read(&ctx.root)?;
+    entries.retain(|entry| !is_there(entry));
+    let groups: BTreeSet<_> = entries.iter().map(|entry| entry.group.as_str()).collect();
+    for group in groups {
+        let why = "its objects were tried by the schemas in deploy/checks, which are ours; who has its chart puts its CRDs into \
+                   target/tools/crds";
+        outcome.missing.push((format!("CRDs of {group}"), why.to_owned()));
+    }
+    Ok(entries.iter().map(ByHand::definition).collect())
 }
 
 /// Definitions of a file, or of every file of a folder.
@@ -77,7 +97,7 @@ fn alone(mut definition: Value) -> Value {
 }
 
 /// The server serves a definition a little later than it takes it.
-fn wait_served(cluster: &Cluster, definitions: &[Value]) -> Result<BTreeSet<String>> {
+fn wait_served(cluster: &Cluster, definitions: &[Value]) -> Result<()> {
     let until = Instant::now() + SERVED_MAX;
     let wanted: BTreeSet<_> = definitions.iter().map(|definition| text(definition, "/spec/group").to_owned()).collect();
     loop {
@@ -86,7 +106,7 @@ fn wait_served(cluster: &Cluster, definitions: &[Value]) -> Result<BTreeSet<Stri
         let waiting = list(&answer, "/items").iter().find(|definition| !is_established(definition)).map(name);
         let groups = groups(cluster)?;
         match waiting {
-            None if wanted.is_subset(&groups) => return Ok(groups),
+            None if wanted.is_subset(&groups) => return Ok(()),
             _ if Instant::now() >= until => bail!("not served after a minute: {waiting:?}; groups: {groups:?}"),
             _ => sleep(Duration::from_millis(500)),
         }
@@ -98,10 +118,9 @@ fn is_established(definition: &Value) -> bool {
     conditions.any(|one| text(one, "/type") == "Established" && text(one, "/status") == "True")
 }
 
-/// Every API group, the core one as an empty text.
+/// The names of all API groups but the core one, which has none.
 fn groups(cluster: &Cluster) -> Result<BTreeSet<String>> {
     let answer = cluster.kubectl().raw("/apis").map_err(|error| anyhow!("GET /apis: {error}"))?;
     let answer: Value = serde_json::from_str(&answer)?;
-    let names = list(&answer, "/groups").iter().map(|group| text(group, "/name").to_owned());
-    Ok(names.chain([String::new()]).collect())
+    Ok(list(&answer, "/groups").iter().map(|group| text(group, "/name").to_owned()).collect())
 }

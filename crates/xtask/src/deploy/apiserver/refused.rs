@@ -7,11 +7,12 @@ use super::pods;
 use crate::deploy::{Outcome, render};
 
 /// Each with a word of the refusal in its first line: `# refused: <word>`.
-const FIXTURES: [(&str, &str); 5] = [
+const FIXTURES: [(&str, &str); 6] = [
     ("privileged-pod.yaml", include_str!("refused/privileged-pod.yaml")),
     ("unconfined-pod.yaml", include_str!("refused/unconfined-pod.yaml")),
     ("unknown-field.yaml", include_str!("refused/unknown-field.yaml")),
     ("unknown-field-of-a-route.yaml", include_str!("refused/unknown-field-of-a-route.yaml")),
+    ("unknown-field-of-a-router.yaml", include_str!("refused/unknown-field-of-a-router.yaml")),
     ("selector-without-template.yaml", include_str!("refused/selector-without-template.yaml")),
 ];
 
