@@ -167,7 +167,7 @@ async fn a_trace_crosses_the_bus() -> Result<()> {
         .wait(30);
     placed.send().await?.expect(200)?;
     let namespace = shop.store.env("BUS__NAMESPACE").context("no namespace")?;
-    let client = async_nats::connect(shop.store.broker_url().context("no broker")?).await?;
+    let client = pangaea_auditor::connect(&shop.store.broker_url().context("no broker")?).await?;
     let streams = async_nats::jetstream::new(client);
     for (source, subject) in [
         ("order", "evt.placed.v1"),
