@@ -10,12 +10,12 @@ use pangaea_tests::drill::provider_down::ProviderDown;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_times_the_sustainable_rate_is_shed_and_nothing_is_lost() -> Result<()> {
-    must_pass(&Overload { seconds: 5, placement: Placement::TogetherMemory }).await
+    must_pass(&Overload { seconds: 10, placement: Placement::TogetherMemory }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn apart_too_three_times_the_sustainable_rate_is_shed_and_nothing_is_lost() -> Result<()> {
-    must_pass(&Overload { seconds: 5, placement: Placement::Apart }).await
+    must_pass(&Overload { seconds: 10, placement: Placement::Apart }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

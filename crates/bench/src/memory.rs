@@ -52,13 +52,7 @@ pub(crate) async fn run(args: MemoryArgs) -> Result<Sheet> {
     sheet.figure("cold start to ready", "ms", &cold_ms).must(Bound::AtMost(300.0), Bound::AtMost(100.0));
     sheet.figure("idle memory, resident", "MB", &idle_mb).must(Bound::AtMost(60.0), Bound::AtMost(30.0));
     let minutes = under_load(&place, &args).await?;
-    sheet.setting(
-        "growth under load",
-        format!(
-            "{} orders at full load, then {} orders/s, open loop, for {} minutes",
-            args.orders, args.rate, args.minutes
-        ),
-    );
+    sheet.setting("growth under load", format!("{} orders/s, open loop, for {} minutes", args.rate, args.minutes));
     let by_minute: Vec<f64> = minutes.iter().map(|minute| minute.mean_mb).collect();
     let most: Vec<f64> = minutes.iter().map(|minute| minute.most_mb).collect();
     sheet.figure("resident in each minute of load, mean of each second's", "MB", &by_minute);
@@ -90,8 +84,6 @@ async fn under_load(place: &Place, args: &MemoryArgs) -> Result<Vec<Minute>> {
     let store = place.start().await?;
     let shop = Shop::sign_in(&place.store_args(), WORKERS).await?;
     let process = store.process_id()?;
-    // What is bounded is filled by a burst, whenever there is one: it should be full before anything is called growth.
-    orders::at_full_load(&shop, 99, args.orders, WORKERS).await?;
     let mut minutes = Vec::new();
     for number in 1..=args.minutes {
         let seed = 100 + u64::from(number);

@@ -8,9 +8,7 @@ use std::time::Duration;
 use pangaea_contracts::Timestamp;
 use pangaea_faults::{Plant, planted};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::connection::{Connection, Pool};
@@ -146,17 +144,6 @@ fn url_error(url: &str, reason: &str) -> JournalError {
     JournalError::Url { url: shown, reason: reason.to_owned() }
 }
 
-/// Has all connections open from the start: one that is opened when many ask at once makes them wait for it, and what it holds
-/// would look like something that grows. Not by the pool's least number: it opens two at once, and only one can turn a new file
-/// to a write-ahead log.
-async fn open_all(pool: &SqlitePool, connections: u32) -> Result<(), sqlx::Error> {
-    let mut open = Vec::new();
-    for _ in 0..connections {
-        open.push(pool.acquire().await?);
-    }
-    Ok(())
-}
-
 // === impl Place: connections ===
 
 impl Place {
@@ -195,10 +182,6 @@ impl Place {
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .connect_with(options)
                     .await;
-                let pool = match pool {
-                    Ok(pool) => open_all(&pool, connections_max).await.map(|()| pool),
-                    Err(error) => Err(error),
-                };
                 pool.map(Pool::Sqlite).map_err(|error| self.open_error(&error.to_string()))
             }
             Self::Postgres { options, .. } => {

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -84,16 +84,10 @@ impl Recipe {
     /// When there is no `go`, or it fails.
     pub(crate) fn build(&self, ctx: &Context, name: &str, package: &str, options: &[&str]) -> Result<PathBuf> {
         let folder = ctx.tools.join(&self.folder);
+        self.write_into(&folder)?;
         let program = folder.join(name);
         if program.is_file() {
             return Ok(program);
-        }
-        fs::create_dir_all(&folder)?;
-        if !folder.join("go.mod").is_file() {
-            fs::write(folder.join("go.mod"), &self.go_mod)?;
-        }
-        if let Some(text) = self.main_go {
-            fs::write(folder.join("main.go"), text)?;
         }
         println!("{name} is built once, which takes minutes");
         let mut command = go(ctx)?;
@@ -103,11 +97,48 @@ impl Recipe {
         workspace::run(&mut command).with_context(|| format!("{name} cannot be built"))?;
         Ok(program)
     }
+
+    /// What is there of another recipe goes, with the programs that were built of it.
+    fn write_into(&self, folder: &Path) -> Result<()> {
+        let text = format!("{}\n{}", self.go_mod, self.main_go.unwrap_or_default());
+        // Go adds to go.mod what it finds to be needed, so that file does not tell.
+        let recipe = folder.join("recipe");
+        if fs::read_to_string(&recipe).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("go.mod"), &self.go_mod)?;
+        if let Some(main) = self.main_go {
+            fs::write(folder.join("main.go"), main)?;
+        }
+        fs::write(recipe, text)?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::running::Folder;
+
+    #[test]
+    fn another_recipe_takes_away_what_was_built_of_the_last() {
+        let made = Folder::make("recipe").unwrap();
+        let folder = made.path().join("tool-v1");
+        let recipe = |main_go| Recipe { folder: "tool-v1".to_owned(), go_mod: "module a\n".to_owned(), main_go };
+        recipe(Some("package main")).write_into(&folder).unwrap();
+        fs::write(folder.join("tool"), "built").unwrap();
+        fs::write(folder.join("go.mod"), "module a\nrequire b v1\n").unwrap();
+        recipe(Some("package main")).write_into(&folder).unwrap();
+        assert!(folder.join("tool").is_file());
+        recipe(Some("package main // more")).write_into(&folder).unwrap();
+        assert!(!folder.join("tool").exists());
+        assert_eq!(fs::read_to_string(folder.join("go.mod")).unwrap(), "module a\n");
+        assert_eq!(fs::read_to_string(folder.join("main.go")).unwrap(), "package main // more");
+    }
 
     #[test]
     fn a_program_is_named_after_its_package() {

@@ -21,8 +21,6 @@ const LINKERD: &str = "2026.9.1";
 /// The collector of the images in deploy/, which is made of modules: those that are not stable, and those that are.
 pub(crate) const COLLECTOR: &str = "v0.153.0";
 pub(crate) const COLLECTOR_STABLE: &str = "v1.59.0";
-/// Its health check is published with others' components, of the same release.
-pub(crate) const HEALTH_CHECK: &str = "v0.153.0";
 /// The newest Jaeger that is a Go module: later releases have versions that do not go with its path. The same commit is
 /// [`JAEGER_RELEASE`], and the images in deploy/ are newer.
 pub(crate) const JAEGER: &str = "v1.76.0";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::deploy::gotool::Recipe;
-use crate::deploy::versions::{COLLECTOR, COLLECTOR_STABLE, HEALTH_CHECK, JAEGER, JAEGER_RELEASE, PROMETHEUS};
+use crate::deploy::versions::{COLLECTOR, COLLECTOR_STABLE, JAEGER, JAEGER_RELEASE, PROMETHEUS};
 use crate::deploy::{Context, Outcome};
 
 /// What all of them are built with at least.
@@ -81,7 +81,8 @@ fn collector_mod() -> String {
     let health = "github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension";
     let mut needed: Vec<_> = parts.map(own).into_iter().map(|path| (path, COLLECTOR)).collect();
     needed.extend(stable.map(|path| (own(path), COLLECTOR_STABLE)));
-    needed.push((health.to_owned(), HEALTH_CHECK));
+    // Published with others' components, of the same release.
+    needed.push((health.to_owned(), COLLECTOR));
     module_of(&needed.iter().map(|(path, version)| (path.as_str(), *version)).collect::<Vec<_>>())
 }
 
