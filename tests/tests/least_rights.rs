@@ -11,6 +11,8 @@ use pangaea_tests::Shop;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
+/// Long enough that a module has looked several times.
+const WITHOUT_RIGHTS: Duration = Duration::from_secs(3);
 const MODULES: [&str; 4] = ["order", "payment", "product", "user"];
 /// What the server has to say of a subject, it says before it answers a ping; the client tells it a moment later.
 const TOLD_MAX: Duration = Duration::from_secs(20);
@@ -75,6 +77,29 @@ async fn a_modules_role_may_change_rows_of_its_own_and_nothing_else() -> Result<
     run_program(shop.store.folder().path(), &args, &env).await?.success()?;
     shop.store.restart("order").await?;
     shop.confirmed(&sku, 1).await?;
+    shop.close().await
+}
+
+/// The job makes tables first and grants afterwards, and a module that starts in between waits and does not end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_waits_for_rights_that_come_a_moment_after_the_tables() -> Result<()> {
+    let mut shop = Shop::open_with(Store::builder(Placement::ApartPostgres).with_least_rights()).await?;
+    let sku = shop.new_sku(10, 100).await?;
+    let url = shop.store.env("DATABASE__URL").context("no database")?.to_owned();
+    let mut provisioner = PgConnection::connect(&url.replace("postgres@", "provisioner@")).await?;
+    for table in ["migration", "head"] {
+        shop.store.process("order")?.terminate(TOLD_MAX).await?;
+        let right = format!("SELECT ON \"order\".{table}");
+        sqlx::query(AssertSqlSafe(format!("REVOKE {right} FROM \"order\""))).execute(&mut provisioner).await?;
+        let grant = async {
+            tokio::time::sleep(WITHOUT_RIGHTS).await;
+            sqlx::query(AssertSqlSafe(format!("GRANT {right} TO \"order\""))).execute(&mut provisioner).await
+        };
+        let (started, granted) = tokio::join!(shop.store.restart("order"), grant);
+        granted?;
+        started.with_context(|| format!("without rights on {table} for a while"))?;
+        shop.confirmed(&sku, 1).await?;
+    }
     shop.close().await
 }
 

@@ -1,5 +1,8 @@
 use sqlx::error::ErrorKind;
 
+/// PostgreSQL's code.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
 /// What can go wrong between a module and its database.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -43,6 +46,9 @@ pub enum JournalError {
     CommitUnknown(String),
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
+    /// This role may not: tables have been made for it, and rights on them not granted, or not yet.
+    #[error("the database role lacks a right: {0}; `pangaea provision` grants each module what it needs")]
+    Denied(String),
     #[error("the database refused a statement: {0}")]
     Statement(String),
 }
@@ -71,6 +77,7 @@ impl JournalError {
             Self::Decode(_) => "decode",
             Self::CommitUnknown(_) => "commit_unknown",
             Self::Unavailable(_) => "database_unavailable",
+            Self::Denied(_) => "database_denied",
             Self::Statement(_) => "statement",
         }
     }
@@ -96,6 +103,9 @@ impl From<sqlx::Error> for JournalError {
                 // a lock timeout), 57 (operator intervention), 58 (system) and XX (internal); SQLite BUSY, LOCKED, NOMEM,
                 // READONLY, IOERR, FULL, CANTOPEN and PROTOCOL.
                 let code = database.code().unwrap_or_default();
+                if code == INSUFFICIENT_PRIVILEGE {
+                    return Self::Denied(text);
+                }
                 let passing = ["08", "25", "40", "53", "55", "57", "58", "XX"];
                 let postgres = code.len() == 5 && passing.iter().any(|class| code.starts_with(class));
                 let sqlite =

@@ -135,6 +135,7 @@ impl Election {
                     | E::ClockOff { .. }
                     | E::TooOld { .. }
                     | E::NotMigrated { .. }
+                    | E::Denied(_)
             ),
         }
     }

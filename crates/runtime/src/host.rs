@@ -254,7 +254,10 @@ async fn open_module(
             Err(reason) => reason,
         };
         let name = module.define().name();
-        let waits = is_server && matches!(reason, JournalError::Open { .. } | JournalError::Unavailable(_));
+        // Rights come a moment after tables, when the job that grants them runs meanwhile.
+        let passes =
+            matches!(reason, JournalError::Open { .. } | JournalError::Unavailable(_) | JournalError::Denied(_));
+        let waits = is_server && passes;
         if !waits {
             return Err(HostError::Database { module: name, reason });
         }

@@ -26,6 +26,8 @@ pub(crate) enum Signal {
     Int,
     /// SIGTERM: drain, then end.
     Term,
+    /// SIGKILL: for what hears of no other.
+    Kill,
 }
 
 /// A program found on `PATH`.
@@ -155,6 +157,7 @@ impl Signal {
         match self {
             Self::Int => "INT",
             Self::Term => "TERM",
+            Self::Kill => "KILL",
         }
     }
 }

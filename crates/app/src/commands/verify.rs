@@ -20,12 +20,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use pangaea_journal::JournalError;
+use pangaea_runtime::config::Config;
 use serde_json::json;
+use tokio::time::Instant;
 
 use self::check::Check;
 use self::stores::Stores;
 use super::ConfigArgs;
 use crate::catalogue::Catalogue;
+
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -45,6 +50,9 @@ pub(crate) struct VerifyArgs {
     /// How long a live store may take to pass what was found under way, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     settle_ms: u64,
+    /// How long a database server that is not there yet is waited for, in seconds
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
+    wait_s: u64,
     /// Leave the replay of the journals out, which takes a second for some ten thousand inputs
     #[arg(long)]
     no_replay: bool,
@@ -59,7 +67,7 @@ pub(crate) struct VerifyArgs {
 /// When a database or the ledger is missing or cannot be read: that is no verdict on the store.
 pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let stores = Stores::open(&config, catalogue, args.ledger, args.allow_dead_letters).await?;
+    let stores = open(&config, catalogue, &args).await?;
     let settle = Duration::from_millis(args.settle_ms);
     let checks = async {
         let mut checks = persisting(&stores, settle).await?;
@@ -87,6 +95,25 @@ pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitC
         }
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A server may be starting, and a pod's first connections are refused until its network policies are known everywhere.
+async fn open(config: &Config, catalogue: &Catalogue, args: &VerifyArgs) -> Result<Stores> {
+    let deadline = Instant::now() + Duration::from_secs(args.wait_s);
+    let is_away = |error: &anyhow::Error| {
+        let reason = error.downcast_ref::<JournalError>();
+        config.database.url.starts_with("postgres")
+            && matches!(reason, Some(JournalError::Open { .. } | JournalError::Unavailable(_)))
+    };
+    loop {
+        match Stores::open(config, catalogue, args.ledger.clone(), args.allow_dead_letters).await {
+            Err(error) if is_away(&error) && Instant::now() < deadline => {
+                eprintln!("waiting for the database: {error:#}");
+                tokio::time::sleep(AGAIN).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// The checks, with those breaches only that outlast the readers' passing of the ends noted before the first look.

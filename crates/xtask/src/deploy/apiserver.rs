@@ -7,16 +7,12 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use self::cluster::Cluster;
+use super::kubernetes::{self, ControlPlane, Kubectl, Place};
 use super::objects::{of_kind, text, title};
 use super::render::{self, render};
 use super::versions::KUBERNETES_NEWEST;
 use super::{Context, Outcome};
 
-mod build;
-mod cluster;
-mod crds;
-mod kubectl;
 mod pods;
 mod refused;
 
@@ -26,23 +22,24 @@ const FIRST: [&str; 3] = ["Namespace", "ServiceAccount", "PriorityClass"];
 /// Tries every overlay.
 ///
 /// # Errors
-/// When the cluster does not start.
+/// When the control plane does not start.
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let programs = match build::programs(ctx) {
+    let programs = match kubernetes::programs(ctx) {
         Ok(programs) => programs,
         Err(error) => {
             outcome.missing.push(("kube-apiserver".to_owned(), format!("{error:#}")));
             return Ok(outcome);
         }
     };
-    let cluster = Cluster::start(&programs)?;
-    println!("kube-apiserver {} on {}", KUBERNETES_NEWEST, cluster.url());
-    crds::install(ctx, &cluster, &mut outcome)?;
+    let control = ControlPlane::start(&programs, Place::HERE)?;
+    println!("kube-apiserver {} on {}", KUBERNETES_NEWEST, control.url());
+    let kubectl = control.kubectl();
+    kubernetes::install_definitions(ctx, kubectl, &mut outcome)?;
     for overlay in render::overlays(ctx)? {
         let documents = render(ctx, &overlay)?;
-        let mut faults = overlay_faults(&cluster, &overlay, &documents)?;
-        let (count, pod_faults) = pods::faults(&cluster, &overlay, &documents)?;
+        let mut faults = overlay_faults(kubectl, &overlay, &documents)?;
+        let (count, pod_faults) = pods::faults(kubectl, &overlay, &documents)?;
         faults.extend(pod_faults);
         match faults.is_empty() {
             true => outcome.passed.push(format!(
@@ -52,22 +49,22 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
             false => outcome.failed.extend(faults),
         }
     }
-    refused::check(&cluster, &mut outcome)?;
+    refused::check(kubectl, &mut outcome)?;
     Ok(outcome)
 }
 
 /// Applies what must be there first, and tries the whole. What is refused is tried again alone, so that it has its name.
-fn overlay_faults(cluster: &Cluster, overlay: &str, documents: &[Value]) -> Result<Vec<String>> {
-    make_namespaces(cluster, documents)?;
+fn overlay_faults(kubectl: &Kubectl, overlay: &str, documents: &[Value]) -> Result<Vec<String>> {
+    make_namespaces(kubectl, documents)?;
     let first = FIRST.iter().flat_map(|wanted| of_kind(documents, wanted));
-    cluster.kubectl().make(&first.collect::<Vec<_>>())?;
+    kubectl.make(&first.collect::<Vec<_>>())?;
     let all: Vec<_> = documents.iter().collect();
-    if cluster.kubectl().apply(&all, true)?.is_ok() {
+    if kubectl.apply(&all, true)?.is_ok() {
         return Ok(Vec::new());
     }
     let mut faults = Vec::new();
     for document in documents {
-        if let Err(refusal) = cluster.kubectl().apply(&[document], true)? {
+        if let Err(refusal) = kubectl.apply(&[document], true)? {
             faults.push(format!("deploy/k8s/overlays/{overlay}: {}: refused: {refusal}", title(document)));
         }
     }
@@ -80,13 +77,13 @@ fn overlay_faults(cluster: &Cluster, overlay: &str, documents: &[Value]) -> Resu
 }
 
 /// Namespaces that somebody else makes, as `istio-system`: plain here.
-fn make_namespaces(cluster: &Cluster, documents: &[Value]) -> Result<()> {
+fn make_namespaces(kubectl: &Kubectl, documents: &[Value]) -> Result<()> {
     let named: BTreeSet<_> = documents.iter().map(|document| text(document, "/metadata/namespace")).collect();
     for name in named.into_iter().filter(|name| !name.is_empty()) {
         // Applied once more without labels, it would lose those that an overlay gave it.
-        if cluster.kubectl().raw(&format!("/api/v1/namespaces/{name}")).is_err() {
+        if kubectl.raw(&format!("/api/v1/namespaces/{name}")).is_err() {
             let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-            cluster.kubectl().make(&[&namespace])?;
+            kubectl.make(&[&namespace])?;
         }
     }
     Ok(())

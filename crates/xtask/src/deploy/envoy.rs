@@ -46,6 +46,14 @@ struct Overlays {
     linkerd_canary: Traffic,
 }
 
+/// The program.
+///
+/// # Errors
+/// When there is none and none can be installed.
+pub(crate) fn program(ctx: &Context) -> Result<PathBuf> {
+    Ok(install::find_or_install(&ctx.tools)?.0)
+}
+
 /// Runs every trial; one that fails does not keep the others from running.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 mod agree;
 mod apiserver;
+mod cluster;
 mod compose;
 mod copies;
 mod defaults;
@@ -12,6 +13,7 @@ mod generate;
 mod gotool;
 mod image;
 mod images;
+mod kubernetes;
 mod local;
 mod metrics;
 mod objects;
@@ -118,6 +120,7 @@ const CHECKS: &[Check] = &[
     Check { name: "supply", when: When::All, run: supply::check },
     Check { name: "image", when: When::All, run: image::check },
     Check { name: "apiserver", when: When::All, run: apiserver::check },
+    Check { name: "cluster", when: When::All, run: cluster::check },
     Check { name: "otel", when: When::All, run: otel::check },
 ];
 

@@ -105,6 +105,11 @@ impl Running {
         Ok(None)
     }
 
+    /// Its process' number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

@@ -12,7 +12,7 @@ pub(crate) const KUBERNETES: &str = "v1.34.4";
 pub(crate) const KUBERNETES_NEWEST: &str = "v1.36.3";
 
 const GATEWAY_API: &str = "v1.5.1";
-const ENVOY_GATEWAY: &str = "v1.9.1";
+pub(crate) const ENVOY_GATEWAY: &str = "v1.9.1";
 const EXTERNAL_SECRETS: &str = "v0.16.2";
 const ISTIO_CHARTS: &str = "1.30.4";
 const AWS_LOAD_BALANCER_CONTROLLER: &str = "3.2.2";

@@ -15,6 +15,36 @@ pub(super) fn folder() -> PathBuf {
     super::folder().join("debian")
 }
 
+/// A file of a package, as `usr/sbin/nft`: unpacked, or the system's where the package is installed.
+///
+/// # Errors
+/// When there is neither, with what stands in the way.
+pub(crate) fn program(package: &str, file: &str) -> Result<PathBuf> {
+    let unpacked = folder().join(file);
+    if unpacked.is_file() {
+        return Ok(unpacked);
+    }
+    let name = Path::new(file).file_name().unwrap_or_default();
+    match unpack(package, &folder()) {
+        Ok(()) if unpacked.is_file() => Ok(unpacked),
+        Ok(()) => bail!("{package} has no {file}"),
+        Err(error) => on_path(&name.to_string_lossy()).ok_or_else(|| error.context(format!("no {package}"))),
+    }
+}
+
+/// A command that finds programs and libraries of unpacked packages, too.
+pub(crate) fn with_unpacked(command: &mut Command) -> Result<()> {
+    let folders = ["usr/bin", "usr/sbin", "bin", "sbin"].map(|name| folder().join(name));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env("PATH", std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&path)))?);
+    let libraries =
+        ["usr/lib", "lib"].map(|name| folder().join(name).join(format!("{}-linux-gnu", std::env::consts::ARCH)));
+    command
+        .env("XTABLES_LIBDIR", libraries[0].join("xtables"))
+        .env("LD_LIBRARY_PATH", std::env::join_paths(libraries)?);
+    Ok(())
+}
+
 /// Unpacks the package and what it needs beyond what the system has.
 ///
 /// # Errors

@@ -17,9 +17,10 @@ mod postgres;
 mod prometheus;
 
 pub(crate) use cargo::installed as cargo_tool;
+pub(crate) use debian::{program as debian_program, with_unpacked};
 pub(crate) use docker::{Engine, engine as docker_engine};
 pub(crate) use nats::server_for_up as nats_server;
-pub(crate) use postgres::Postgres;
+pub(crate) use postgres::{Postgres, find_or_install as postgres};
 pub(crate) use prometheus::promtool;
 
 /// What was found or installed. A tool that is absent is named in `missing`.

@@ -21,7 +21,7 @@ pub(crate) struct Postgres {
 ///
 /// # Errors
 /// When there is none and none can be installed.
-pub(super) fn find_or_install(system_wide: bool) -> Result<Postgres> {
+pub(crate) fn find_or_install(system_wide: bool) -> Result<Postgres> {
     if let Some(found) = find() {
         return Ok(found);
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::cluster::Cluster;
+use crate::deploy::kubernetes::Kubectl;
 use crate::deploy::objects::{Workload, of_kind, workloads};
 
 const NAMESPACE: &str = "restricted";
@@ -13,16 +13,16 @@ const LEVEL: &str = "pod-security.kubernetes.io/enforce";
 ///
 /// # Errors
 /// When the namespace for them cannot be made.
-pub(super) fn faults(cluster: &Cluster, overlay: &str, documents: &[Value]) -> Result<(usize, Vec<String>)> {
-    prepare(cluster, documents)?;
+pub(super) fn faults(kubectl: &Kubectl, overlay: &str, documents: &[Value]) -> Result<(usize, Vec<String>)> {
+    prepare(kubectl, documents)?;
     let pods: Vec<_> = workloads(documents).iter().map(|workload| (workload.title(), bare(workload))).collect();
     let all: Vec<&Value> = pods.iter().map(|(_, pod)| pod).collect();
-    if cluster.kubectl().create_dry(&all)?.is_ok() {
+    if kubectl.create_dry(&all)?.is_ok() {
         return Ok((pods.len(), Vec::new()));
     }
     let mut faults = Vec::new();
     for (title, pod) in &pods {
-        if let Err(refusal) = cluster.kubectl().create_dry(&[pod])? {
+        if let Err(refusal) = kubectl.create_dry(&[pod])? {
             faults.push(format!("deploy/k8s/overlays/{overlay}: {title}: as a bare Pod: refused: {refusal}"));
         }
     }
@@ -31,7 +31,7 @@ pub(super) fn faults(cluster: &Cluster, overlay: &str, documents: &[Value]) -> R
 
 /// A namespace that enforces "restricted", with the overlay's ServiceAccounts: a Pod of an account that is not there is
 /// refused for that alone.
-pub(super) fn prepare(cluster: &Cluster, documents: &[Value]) -> Result<()> {
+pub(super) fn prepare(kubectl: &Kubectl, documents: &[Value]) -> Result<()> {
     let labels = json!({ LEVEL: "restricted", format!("{LEVEL}-version"): "latest" });
     let namespace =
         json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE, "labels": labels } });
@@ -39,7 +39,7 @@ pub(super) fn prepare(cluster: &Cluster, documents: &[Value]) -> Result<()> {
     let usual = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default", "namespace": NAMESPACE } });
     let accounts = of_kind(documents, "ServiceAccount").map(|account| super::moved(account, NAMESPACE));
     let documents: Vec<_> = [namespace, usual].into_iter().chain(accounts).collect();
-    cluster.kubectl().make(&documents.iter().collect::<Vec<_>>())
+    kubectl.make(&documents.iter().collect::<Vec<_>>())
 }
 
 /// The Pod that a controller would make of the template.

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cluster::Cluster;
 use super::pods;
+use crate::deploy::kubernetes::Kubectl;
 use crate::deploy::{Outcome, render};
 
 /// Each with a word of the refusal in its first line: `# refused: <word>`.
@@ -20,14 +20,14 @@ const FIXTURES: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// When a fixture cannot be read.
-pub(super) fn check(cluster: &Cluster, outcome: &mut Outcome) -> Result<()> {
-    pods::prepare(cluster, &[])?;
+pub(super) fn check(kubectl: &Kubectl, outcome: &mut Outcome) -> Result<()> {
+    pods::prepare(kubectl, &[])?;
     for (name, text) in FIXTURES {
         let reason = text.lines().next().and_then(|line| line.strip_prefix("# refused: "));
         let reason = reason.with_context(|| format!("{name}: its first line tells no reason"))?;
         let documents = render::documents(text)?;
         ensure!(documents.len() == 1, "{name}: one document is expected");
-        match cluster.kubectl().apply(&[&documents[0]], true)? {
+        match kubectl.apply(&[&documents[0]], true)? {
             Err(refusal) if refusal.contains(reason) => outcome.passed.push(format!("{name} is refused: {reason}")),
             Err(refusal) => outcome.failed.push(format!("{name}: refused, but not for `{reason}`: {refusal}")),
             Ok(()) => outcome.failed.push(format!("{name}: the server accepts what it must refuse ({reason})")),

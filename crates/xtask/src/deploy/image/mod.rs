@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use self::way::Way;
+pub(crate) use self::way::assemble;
 use super::facts::{Facts, Module};
 use super::running::{Folder, Running};
 use super::store::local;
@@ -50,7 +51,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
 }
 
 /// The static program: the one that `PANGAEA_STATIC_PROGRAM` names, else one that is built by the Dockerfile's own command.
-fn program(dockerfile: &str) -> Result<PathBuf> {
+pub(crate) fn program(dockerfile: &str) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("PANGAEA_STATIC_PROGRAM") {
         return Ok(std::path::absolute(named)?);
     }

@@ -134,7 +134,7 @@ fn chroot(image: &Path, data: Option<&Path>) -> Result<Command> {
 }
 
 /// The folder that the Dockerfile's last stage copies.
-fn assemble(program: &Path, image: &Path) -> Result<()> {
+pub(crate) fn assemble(program: &Path, image: &Path) -> Result<()> {
     for name in ["data", "tmp"] {
         fs::create_dir_all(image.join(name))?;
         // Without root the owner stays, and what runs then says what it cannot write.

@@ -1,4 +1,4 @@
-//! kube-apiserver and etcd, built from Go modules.
+//! Kubernetes' programs and etcd, built from Go modules.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -51,29 +51,38 @@ const STAGING: [&str; 33] = [
     "streaming",
 ];
 
-/// What a cluster is started with.
+/// What a control plane is started with.
 #[derive(Debug)]
-pub(super) struct Programs {
-    pub(super) etcd: PathBuf,
-    pub(super) apiserver: PathBuf,
-    pub(super) kubectl: PathBuf,
-    pub(super) openssl: PathBuf,
+pub(crate) struct Programs {
+    pub(crate) etcd: PathBuf,
+    pub(crate) apiserver: PathBuf,
+    pub(crate) kubectl: PathBuf,
+    pub(crate) openssl: PathBuf,
 }
 
 /// Finds the programs; builds those two that nobody has installed.
 ///
 /// # Errors
 /// With the name of what is not there and cannot be built.
-pub(super) fn programs(ctx: &Context) -> Result<Programs> {
+pub(crate) fn programs(ctx: &Context) -> Result<Programs> {
     let found = |name: &str| on_path(name).ok_or_else(|| anyhow::anyhow!("no `{name}` on PATH"));
     let (kubectl, openssl) = (found("kubectl")?, found("openssl")?);
-    let recipe = Recipe { folder: format!("kubernetes-{KUBERNETES}"), go_mod: go_mod(), main_go: None };
-    let flags = ld_flags();
-    let build = |name: &str, package: &str| recipe.build(ctx, name, package, &["-ldflags", &flags]);
-    let apiserver = build("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver")?;
     // Kubernetes' tests need etcd's server, so its release is in the same list of versions.
-    let etcd = build("etcd", "go.etcd.io/etcd/server/v3")?;
-    Ok(Programs { etcd, apiserver, kubectl, openssl })
+    let etcd = build(ctx, "etcd", "go.etcd.io/etcd/server/v3")?;
+    Ok(Programs { etcd, apiserver: own(ctx, "kube-apiserver")?, kubectl, openssl })
+}
+
+/// One of Kubernetes' own programs.
+///
+/// # Errors
+/// When it cannot be built.
+pub(crate) fn own(ctx: &Context, name: &str) -> Result<PathBuf> {
+    build(ctx, name, &format!("k8s.io/kubernetes/cmd/{name}"))
+}
+
+fn build(ctx: &Context, name: &str, package: &str) -> Result<PathBuf> {
+    let recipe = Recipe { folder: format!("kubernetes-{KUBERNETES}"), go_mod: go_mod(), main_go: None };
+    recipe.build(ctx, name, package, &["-ldflags", &ld_flags()])
 }
 
 /// A module of ours that needs Kubernetes and nothing else.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
-use super::cluster::Cluster;
+use super::kubectl::Kubectl;
 use crate::deploy::objects::{kind, list, name, text};
 use crate::deploy::schemas::by_hand::{self, ByHand};
 use crate::deploy::versions::{CRDS, Crds};
@@ -21,16 +21,12 @@ const SERVED_MAX: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the server refuses a definition, or does not serve it within a minute.
-pub(super) fn install(ctx: &Context, cluster: &Cluster, outcome: &mut Outcome) -> Result<()> {
+pub(crate) fn install(ctx: &Context, kubectl: &Kubectl, outcome: &mut Outcome) -> Result<()> {
     let mut definitions = Vec::new();
-    for Crds { module, version, paths } in CRDS {
-        match gotool::module(ctx, module, version) {
-            Ok(folder) => {
-                for path in paths {
-                    definitions.extend(read(&folder.join(path))?);
-                }
-            }
-            Err(error) => outcome.missing.push((format!("CRDs of {module}"), format!("{error:#}"))),
+    for crds in &CRDS {
+        match gotool::module(ctx, crds.module, crds.version) {
+            Ok(folder) => definitions.extend(read_all(&folder, crds)?),
+            Err(error) => outcome.missing.push((format!("CRDs of {}", crds.module), format!("{error:#}"))),
         }
     }
     // For what no registry serves: who has the CRDs of a chart puts them here.
@@ -41,11 +37,33 @@ pub(super) fn install(ctx: &Context, cluster: &Cluster, outcome: &mut Outcome) -
     let ours = stand_ins(ctx, &definitions, outcome)?;
     println!("{} definitions are installed, and {} of ours", definitions.len(), ours.len());
     definitions.extend(ours);
+    send(kubectl, &definitions)
+}
+
+/// Installs the definitions of these Go modules alone.
+///
+/// # Errors
+/// When one cannot be downloaded, or as [`install`].
+pub(crate) fn install_of(ctx: &Context, kubectl: &Kubectl, modules: &[&str]) -> Result<()> {
+    let mut definitions = Vec::new();
+    for crds in CRDS.iter().filter(|crds| modules.contains(&crds.module)) {
+        definitions.extend(read_all(&gotool::module(ctx, crds.module, crds.version)?, crds)?);
+    }
+    send(kubectl, &definitions)
+}
+
+fn send(kubectl: &Kubectl, definitions: &[Value]) -> Result<()> {
     for chunk in definitions.chunks(10) {
         let all: Vec<&Value> = chunk.iter().collect();
-        cluster.kubectl().make(&all)?;
+        kubectl.make(&all)?;
     }
-    wait_served(cluster, &definitions)
+    wait_served(kubectl, definitions)
+}
+
+/// The definitions of a module that has been unpacked there.
+fn read_all(folder: &Path, crds: &Crds) -> Result<Vec<Value>> {
+    let parts = crds.paths.iter().map(|path| read(&folder.join(path)));
+    Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 /// Definitions of our own for kinds of which there is none.
@@ -97,14 +115,14 @@ fn alone(mut definition: Value) -> Value {
 }
 
 /// The server serves a definition a little later than it takes it.
-fn wait_served(cluster: &Cluster, definitions: &[Value]) -> Result<()> {
+fn wait_served(kubectl: &Kubectl, definitions: &[Value]) -> Result<()> {
     let until = Instant::now() + SERVED_MAX;
     let wanted: BTreeSet<_> = definitions.iter().map(|definition| text(definition, "/spec/group").to_owned()).collect();
     loop {
-        let answer = cluster.kubectl().raw("/apis/apiextensions.k8s.io/v1/customresourcedefinitions");
+        let answer = kubectl.raw("/apis/apiextensions.k8s.io/v1/customresourcedefinitions");
         let answer: Value = serde_json::from_str(&answer.map_err(|error| anyhow!("definitions: {error}"))?)?;
         let waiting = list(&answer, "/items").iter().find(|definition| !is_established(definition)).map(name);
-        let groups = groups(cluster)?;
+        let groups = groups(kubectl)?;
         match waiting {
             None if wanted.is_subset(&groups) => return Ok(()),
             _ if Instant::now() >= until => bail!("not served after a minute: {waiting:?}; groups: {groups:?}"),
@@ -119,8 +137,8 @@ fn is_established(definition: &Value) -> bool {
 }
 
 /// The names of all API groups but the core one, which has none.
-fn groups(cluster: &Cluster) -> Result<BTreeSet<String>> {
-    let answer = cluster.kubectl().raw("/apis").map_err(|error| anyhow!("GET /apis: {error}"))?;
+fn groups(kubectl: &Kubectl) -> Result<BTreeSet<String>> {
+    let answer = kubectl.raw("/apis").map_err(|error| anyhow!("GET /apis: {error}"))?;
     let answer: Value = serde_json::from_str(&answer)?;
     Ok(list(&answer, "/groups").iter().map(|group| text(group, "/name").to_owned()).collect())
 }

@@ -3,15 +3,18 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 
+use super::place::Place;
+
 /// kubectl with a configuration of its own.
 #[derive(Debug)]
-pub(super) struct Kubectl {
+pub(crate) struct Kubectl {
     program: PathBuf,
+    place: Place,
     configuration: PathBuf,
     cache: PathBuf,
 }
@@ -19,7 +22,7 @@ pub(super) struct Kubectl {
 // === impl Kubectl ===
 
 impl Kubectl {
-    pub(super) fn new(program: &Path, folder: &Path, url: &str, token: &str) -> Result<Self> {
+    pub(crate) fn new(program: &Path, place: Place, folder: &Path, url: &str, token: &str) -> Result<Self> {
         // The certificate that the server makes at its start; it signs itself.
         let authority = folder.join("certificates/apiserver.crt");
         let configuration = json!({
@@ -30,14 +33,14 @@ impl Kubectl {
         });
         let path = folder.join("kubeconfig");
         fs::write(&path, configuration.to_string())?;
-        Ok(Self { program: program.to_owned(), configuration: path, cache: folder.join("discovery") })
+        Ok(Self { program: program.to_owned(), place, configuration: path, cache: folder.join("discovery") })
     }
 
     /// Server-side apply of these documents; the refusal is the inner error.
     ///
     /// # Errors
     /// When kubectl does not start.
-    pub(super) fn apply(&self, documents: &[&Value], dry: bool) -> Result<Result<(), String>> {
+    pub(crate) fn apply(&self, documents: &[&Value], dry: bool) -> Result<Result<(), String>> {
         let mode = if dry { "--dry-run=server" } else { "--dry-run=none" };
         // Overlays share names; the last one to write takes the fields.
         let words = ["apply", "--server-side", "--force-conflicts", mode, "--validate=strict", "-f", "-"];
@@ -48,7 +51,7 @@ impl Kubectl {
     ///
     /// # Errors
     /// When the server refuses one.
-    pub(super) fn make(&self, documents: &[&Value]) -> Result<()> {
+    pub(crate) fn make(&self, documents: &[&Value]) -> Result<()> {
         if documents.is_empty() {
             return Ok(());
         }
@@ -59,7 +62,7 @@ impl Kubectl {
     ///
     /// # Errors
     /// When kubectl does not start.
-    pub(super) fn create_dry(&self, documents: &[&Value]) -> Result<Result<(), String>> {
+    pub(crate) fn create_dry(&self, documents: &[&Value]) -> Result<Result<(), String>> {
         self.send(&["create", "--dry-run=server", "--validate=strict", "-f", "-"], documents)
     }
 
@@ -67,7 +70,7 @@ impl Kubectl {
     ///
     /// # Errors
     /// When it does not answer with success.
-    pub(super) fn raw(&self, path: &str) -> Result<String, String> {
+    pub(crate) fn raw(&self, path: &str) -> Result<String, String> {
         self.ask(&["get", "--raw", path], &[])
     }
 
@@ -75,8 +78,8 @@ impl Kubectl {
     ///
     /// # Errors
     /// With what it says instead.
-    pub(super) fn ask(&self, words: &[&str], input: &[u8]) -> Result<String, String> {
-        let mut command = Command::new(&self.program);
+    pub(crate) fn ask(&self, words: &[&str], input: &[u8]) -> Result<String, String> {
+        let mut command = self.place.command(&self.program);
         command.arg("--kubeconfig").arg(&self.configuration).arg("--cache-dir").arg(&self.cache).args(words);
         command.env_remove("KUBECONFIG").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("kubectl does not start: {error}"))?;

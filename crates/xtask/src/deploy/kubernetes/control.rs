@@ -1,4 +1,4 @@
-//! etcd and kube-apiserver on free ports, with keys and a token of their own, in a temporary folder.
+//! etcd and kube-apiserver, with keys and a token of their own, in a temporary folder.
 
 use std::fs;
 use std::path::Path;
@@ -9,48 +9,61 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::build::Programs;
 use super::kubectl::Kubectl;
+use super::place::Place;
 use crate::deploy::running::{Folder, Running};
-use crate::process::{Signal, free_port, tied_to_us};
+use crate::process::free_port;
 use crate::workspace;
 
+/// The addresses of Services.
+pub(crate) const SERVICES: &str = "10.96.0.0/16";
 const START_MAX: Duration = Duration::from_secs(120);
 
 /// A running control plane of two processes: it admits and stores, and nothing runs in it. Dropping it stops both.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct ControlPlane {
     // Dropped in this order: what stores for the other one ends last.
     apiserver: Running,
     etcd: Running,
-    _folder: Folder,
+    folder: Folder,
     url: String,
     kubectl: Kubectl,
 }
 
-// === impl Cluster ===
+// === impl ControlPlane ===
 
-impl Cluster {
+impl ControlPlane {
     /// Starts both and waits until the API is ready.
     ///
     /// # Errors
     /// When one ends, or is not ready within two minutes; with the end of its log.
-    pub(super) fn start(programs: &Programs) -> Result<Self> {
+    pub(crate) fn start(programs: &Programs, place: Place) -> Result<Self> {
         let folder = Folder::make("kubernetes")?;
         let [etcd, peers, api] = [free_port()?, free_port()?, free_port()?];
         let token = keys(programs, folder.path())?;
-        let url = format!("https://127.0.0.1:{api}");
-        let kubectl = Kubectl::new(&programs.kubectl, folder.path(), &url, &token)?;
-        let etcd_runs = spawn("etcd", etcd_command(programs, folder.path(), etcd, peers), folder.path())?;
-        let apiserver = spawn("kube-apiserver", apiserver_command(programs, folder.path(), etcd, api), folder.path())?;
-        let mut cluster = Self { apiserver, etcd: etcd_runs, _folder: folder, url, kubectl };
+        let url = format!("https://{}:{api}", place.address());
+        let kubectl = Kubectl::new(&programs.kubectl, place, folder.path(), &url, &token)?;
+        let start = |name, mut command: Command| {
+            println!("{name}: $ {}", workspace::shown(&command));
+            Running::start(name, command.current_dir(folder.path()), folder.path())
+        };
+        let etcd_runs = start("etcd", etcd_command(place.command(&programs.etcd), folder.path(), etcd, peers))?;
+        let apiserver = place.command(&programs.apiserver);
+        let apiserver = start("kube-apiserver", apiserver_command(apiserver, place, folder.path(), etcd, api))?;
+        let mut cluster = Self { apiserver, etcd: etcd_runs, folder, url, kubectl };
         cluster.wait_ready()?;
         Ok(cluster)
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(super) fn kubectl(&self) -> &Kubectl {
+    /// Where its keys are, and its configuration for clients: `kubeconfig`.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn kubectl(&self) -> &Kubectl {
         &self.kubectl
     }
 
@@ -67,11 +80,6 @@ impl Cluster {
     }
 }
 
-fn spawn(name: &str, mut command: Command, folder: &Path) -> Result<Running> {
-    println!("{name}: $ {}", workspace::shown(&command));
-    Running::start(name, command.current_dir(folder), folder)
-}
-
 /// A key for service accounts' tokens, and a token for us. The API makes its own certificate.
 fn keys(programs: &Programs, folder: &Path) -> Result<String> {
     let key = folder.join("service-account.key");
@@ -86,9 +94,8 @@ fn keys(programs: &Programs, folder: &Path) -> Result<String> {
     Ok(token)
 }
 
-fn etcd_command(programs: &Programs, folder: &Path, clients: u16, peers: u16) -> Command {
+fn etcd_command(mut command: Command, folder: &Path, clients: u16, peers: u16) -> Command {
     let (clients, peers) = (format!("http://127.0.0.1:{clients}"), format!("http://127.0.0.1:{peers}"));
-    let mut command = tied_to_us(&programs.etcd, Signal::Term);
     command.arg("--data-dir").arg(folder.join("etcd"));
     command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
     command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
@@ -97,12 +104,13 @@ fn etcd_command(programs: &Programs, folder: &Path, clients: u16, peers: u16) ->
     command
 }
 
-fn apiserver_command(programs: &Programs, folder: &Path, etcd: u16, port: u16) -> Command {
-    let key = folder.join("service-account.key");
-    let mut command = tied_to_us(&programs.apiserver, Signal::Term);
+fn apiserver_command(mut command: Command, place: Place, folder: &Path, etcd: u16, port: u16) -> Command {
+    let (key, address) = (folder.join("service-account.key"), place.address().to_string());
     command.args(["--etcd-servers", &format!("http://127.0.0.1:{etcd}")]);
-    command.args(["--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1"]);
-    command.args(["--secure-port", &port.to_string(), "--service-cluster-ip-range", "10.96.0.0/16"]);
+    command.args(["--bind-address", &address, "--advertise-address", &address]);
+    command.args(["--secure-port", &port.to_string(), "--service-cluster-ip-range", SERVICES]);
+    // Not by its name, which nobody here resolves.
+    command.args(["--kubelet-preferred-address-types", "InternalIP"]);
     command.arg("--cert-dir").arg(folder.join("certificates"));
     command.arg("--token-auth-file").arg(folder.join("tokens.csv"));
     // What is privileged is PodSecurity's to refuse.

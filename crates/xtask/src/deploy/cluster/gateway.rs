@@ -1,0 +1,48 @@
+//! Envoy Gateway, by helm, as deploy/README.md installs it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::images::{ENVOY, gateway_image};
+use super::node::Node;
+use super::programs::Programs;
+use crate::deploy::{Context, kubernetes};
+use crate::workspace;
+
+const NAMESPACE: &str = "envoy-gateway-system";
+/// What a release of the chart has in place of these; the module holds the chart before it is one.
+const IMAGE: &str = "${GatewayImage}";
+const POLICY: &str = "${GatewayImagePullPolicy}";
+
+/// The definitions of the Gateway API and of Envoy Gateway, then its chart.
+///
+/// # Errors
+/// When the chart is refused, or its controller is not ready in time.
+pub(super) fn install(ctx: &Context, node: &Node, programs: &Programs, folder: &Path) -> Result<()> {
+    let modules = ["sigs.k8s.io/gateway-api", "github.com/envoyproxy/gateway"];
+    kubernetes::install_definitions_of(ctx, node.kubectl(), &modules)?;
+    let chart = folder.join("gateway-helm");
+    workspace::run(
+        Command::new("cp")
+            .arg("--recursive")
+            .arg(programs.envoy_gateway_module.join("charts/gateway-helm"))
+            .arg(&chart),
+    )?;
+    let template = chart.join("values.tmpl.yaml");
+    let values = fs::read_to_string(&template).with_context(|| template.display().to_string())?;
+    fs::write(chart.join("values.yaml"), values.replace(IMAGE, &gateway_image()).replace(POLICY, "IfNotPresent"))?;
+    let mut command = node.command(&programs.helm)?;
+    for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+        command.env(name, folder.join("helm"));
+    }
+    command.arg("--kubeconfig").arg(node.kubeconfig()).args(["upgrade", "--install", "eg"]).arg(&chart);
+    command.args(["--namespace", NAMESPACE, "--create-namespace", "--skip-crds", "--wait", "--timeout", "3m"]);
+    command.args(["--set", "crds.enabled=false", "--set", &format!("global.images.envoyProxy.image={ENVOY}")]);
+    println!("$ {}", workspace::shown(&command));
+    let output = command.output()?;
+    ensure!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What a node and the platform on it are made of.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+
+use crate::deploy::gotool::{self, Recipe};
+use crate::deploy::versions::ENVOY_GATEWAY;
+use crate::deploy::{Context, envoy, image, kubernetes};
+use crate::process::on_path;
+use crate::tools::{self, Postgres};
+
+const CONTAINERD: &str = "v2.4.2";
+const CNI: &str = "v1.9.1";
+const COREDNS: &str = "v1.14.7";
+const KUBE_ROUTER: &str = "v2.1.0";
+const HELM: &str = "v3.22.0";
+const GO: &str = "1.26.0";
+
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) control: kubernetes::Programs,
+    pub(super) controllers: PathBuf,
+    pub(super) scheduler: PathBuf,
+    pub(super) kubelet: PathBuf,
+    pub(super) proxy: PathBuf,
+    /// With its shim and its client beside it.
+    pub(super) containerd: PathBuf,
+    pub(super) runc: PathBuf,
+    /// The folder of the plugins that give pods their addresses.
+    pub(super) cni: PathBuf,
+    pub(super) coredns: PathBuf,
+    pub(super) kube_router: PathBuf,
+    /// One program under the names `iptables`, `iptables-save` …
+    pub(super) iptables: PathBuf,
+    pub(super) helm: PathBuf,
+    pub(super) envoy_gateway: PathBuf,
+    /// The unpacked module, in which the chart is.
+    pub(super) envoy_gateway_module: PathBuf,
+    pub(super) envoy: PathBuf,
+    pub(super) busybox: PathBuf,
+    pub(super) nats: PathBuf,
+    pub(super) postgres: Postgres,
+    pub(super) store: PathBuf,
+}
+
+// === impl Programs ===
+
+impl Programs {
+    /// Finds all, or builds them.
+    ///
+    /// # Errors
+    /// With the name of the first that cannot be had.
+    pub(super) fn find(ctx: &Context) -> Result<Self> {
+        for needed in ["nsenter", "ip", "ldd", "tar", "sha256sum"] {
+            on_path(needed).ok_or_else(|| anyhow!("no `{needed}` on PATH"))?;
+        }
+        for (package, file) in
+            [("nftables", "usr/sbin/nft"), ("ipset", "usr/sbin/ipset"), ("conntrack", "usr/sbin/conntrack")]
+        {
+            tools::debian_program(package, file)?;
+        }
+        let containerd = "github.com/containerd/containerd/v2";
+        let containerd = go(
+            ctx,
+            "containerd",
+            containerd,
+            CONTAINERD,
+            &["cmd/containerd-shim-runc-v2", "cmd/ctr", "cmd/containerd"],
+        )?;
+        let plugins = ["plugins/main/ptp", "plugins/ipam/host-local", "plugins/main/loopback"];
+        let cni = go(ctx, "cni-plugins", "github.com/containernetworking/plugins", CNI, &plugins)?;
+        let gateway = "github.com/envoyproxy/gateway";
+        Ok(Self {
+            control: kubernetes::programs(ctx)?,
+            controllers: kubernetes::program(ctx, "kube-controller-manager")?,
+            scheduler: kubernetes::program(ctx, "kube-scheduler")?,
+            kubelet: kubernetes::program(ctx, "kubelet")?,
+            proxy: kubernetes::program(ctx, "kube-proxy")?,
+            containerd,
+            runc: tools::debian_program("runc", "usr/sbin/runc")?,
+            cni: cni.parent().map(PathBuf::from).unwrap_or_default(),
+            coredns: coredns(ctx)?,
+            kube_router: go(
+                ctx,
+                "kube-router",
+                "github.com/cloudnativelabs/kube-router/v2",
+                KUBE_ROUTER,
+                &["cmd/kube-router"],
+            )?,
+            iptables: tools::debian_program("iptables", "usr/sbin/xtables-nft-multi")?,
+            helm: go(ctx, "helm", "helm.sh/helm/v3", HELM, &["cmd/helm"])?,
+            envoy_gateway: go(ctx, "envoy-gateway", gateway, ENVOY_GATEWAY, &["cmd/envoy-gateway"])?,
+            envoy_gateway_module: gotool::module(ctx, gateway, ENVOY_GATEWAY)?,
+            envoy: envoy::program(ctx)?,
+            busybox: tools::debian_program("busybox-static", "bin/busybox")?,
+            nats: tools::nats_server()?,
+            postgres: tools::postgres(false)?,
+            store: image::program(&std::fs::read_to_string(ctx.root.join("deploy/Dockerfile"))?)?,
+        })
+    }
+}
+
+/// Builds packages of a module; gives the program of the last one.
+fn go(ctx: &Context, name: &str, module: &str, version: &str, packages: &[&str]) -> Result<PathBuf> {
+    let go_mod = format!("module pangaea.example/{name}\n\ngo {GO}\n\nrequire {module} {version}\n");
+    let recipe = Recipe { folder: format!("{name}-{version}"), go_mod, main_go: None };
+    let mut program = PathBuf::new();
+    for package in packages {
+        let file = package.rsplit('/').next().unwrap_or(package);
+        program = recipe.build(ctx, file, &format!("{module}/{package}"), &["-ldflags", "-s -w"])?;
+    }
+    Ok(program)
+}
+
+/// With the few plugins that a cluster's DNS has. Its own program has those of three clouds, too, and takes minutes.
+fn coredns(ctx: &Context) -> Result<PathBuf> {
+    let go_mod = format!("module pangaea.example/coredns\n\ngo {GO}\n\nrequire github.com/coredns/coredns {COREDNS}\n");
+    let main_go = Some(include_str!("coredns.go"));
+    let recipe = Recipe { folder: format!("coredns-{COREDNS}"), go_mod, main_go };
+    recipe.build(ctx, "coredns", ".", &["-ldflags", "-s -w"])
+}

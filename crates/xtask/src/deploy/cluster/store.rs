@@ -1,0 +1,197 @@
+//! The store in the cluster, by the commands that deploy/README.md tells to type.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::Value;
+
+use super::node::Node;
+use crate::deploy::Context;
+use crate::deploy::objects::{list, text};
+
+pub(super) const NAMESPACE: &str = "pangaea";
+/// A line with one of these is not run: it wants the Internet or a Minikube, which are not here, or a second terminal.
+const SKIPPED: [&str; 7] =
+    ["https://", "localhost:", "oci://", "minikube ", "docker build", "docker-env", "port-forward"];
+
+/// The cluster, the guide, and the store's program as a client.
+pub(super) struct Store<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) node: &'a Node,
+    guide: String,
+    program: &'a Path,
+}
+
+/// What `pangaea load` says at its end.
+#[derive(Debug)]
+pub(super) struct Load(Value);
+
+// === impl Store ===
+
+impl<'a> Store<'a> {
+    pub(super) fn new(ctx: &'a Context, node: &'a Node, program: &'a Path) -> Result<Self> {
+        let guide = ctx.root.join("deploy/README.md");
+        let guide = fs::read_to_string(&guide).with_context(|| guide.display().to_string())?;
+        // The guide asks the image for secrets; its one program says the same.
+        let docker = node.folder().join("docker");
+        fs::write(
+            &docker,
+            format!("#!/bin/sh\n# docker run --rm IMAGE …\nshift 3\nexec {} \"$@\"\n", program.display()),
+        )?;
+        fs::set_permissions(&docker, fs::Permissions::from_mode(0o755))?;
+        Ok(Self { ctx, node, guide, program })
+    }
+
+    /// Runs the guide's block of commands that contains this.
+    ///
+    /// # Errors
+    /// When there is no such block, or a command of it fails.
+    pub(super) fn follow(&self, mark: &str) -> Result<String> {
+        let block =
+            block(&self.guide, mark).with_context(|| format!("deploy/README.md has no commands with `{mark}`"))?;
+        let script: String = commands(block)
+            .filter(|line| {
+                let is_skipped = SKIPPED.iter().any(|word| line.contains(word));
+                println!("{} {line}", if is_skipped { "skipped:" } else { "$" });
+                !is_skipped
+            })
+            .map(|line| line + "\n")
+            .collect();
+        let mut shell = self.node.command(Path::new("/bin/sh"))?;
+        // Who enters a mount namespace begins at its root.
+        shell
+            .args(["-euc", &format!("cd \"$0\"\n{script}")])
+            .arg(&self.ctx.root)
+            .env("KUBECONFIG", self.node.kubeconfig());
+        let output = shell.output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "deploy/README.md, `{mark}`: {said}{}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(said)
+    }
+
+    /// kubectl in the store's namespace.
+    ///
+    /// # Errors
+    /// With what it says instead of a success.
+    pub(super) fn kubectl(&self, words: &[&str]) -> Result<String> {
+        let words: Vec<_> = ["--namespace", NAMESPACE].iter().chain(words).copied().collect();
+        let said = self.node.kubectl().ask(&words, &[]);
+        said.map_err(|error| anyhow!("kubectl {}: {error}", words[2..].join(" ")))
+    }
+
+    /// Objects of a kind, in the store's namespace.
+    pub(super) fn get(&self, words: &[&str]) -> Result<Vec<Value>> {
+        let words: Vec<_> = ["get"].iter().chain(words).chain(&["--output", "json"]).copied().collect();
+        let answer: Value = serde_json::from_str(&self.kubectl(&words)?)?;
+        Ok(list(&answer, "/items").to_vec())
+    }
+
+    /// Waits until every Deployment and StatefulSet has all its pods, of the newest kind. Gives how many there are.
+    pub(super) fn wait_rolled_out(&self) -> Result<usize> {
+        let sets = self.get(&["deployments,statefulsets"])?;
+        for set in &sets {
+            let name = format!("{}/{}", text(set, "/kind").to_lowercase(), text(set, "/metadata/name"));
+            self.kubectl(&["rollout", "status", &name, "--timeout=4m"])?;
+        }
+        Ok(sets.len())
+    }
+
+    /// Starts a load; what is not accepted at once is told in its report.
+    pub(super) fn start_load(&self, url: &str, orders: u32, rate: u32) -> Result<Child> {
+        let mut command = self.node.command(self.program)?;
+        command.args(["load", "--url", url, "--json", "--orders", &orders.to_string(), "--rate", &rate.to_string()]);
+        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    }
+
+    /// A load from its start to its end.
+    pub(super) fn load(&self, url: &str, orders: u32, rate: u32) -> Result<Load> {
+        Load::of(self.start_load(url, orders, rate)?)
+    }
+}
+
+// === impl Load ===
+
+impl Load {
+    /// Waits for its end.
+    pub(super) fn of(child: Child) -> Result<Self> {
+        let output = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let report = serde_json::from_str(&text).with_context(|| {
+            let error = String::from_utf8_lossy(&output.stderr);
+            format!("`pangaea load` said: {text}{}", error.lines().last().unwrap_or_default())
+        })?;
+        Ok(Self(report))
+    }
+
+    pub(super) fn number(&self, field: &str) -> Option<u64> {
+        self.0.get(field).and_then(Value::as_u64)
+    }
+
+    /// Whether nothing that was accepted is lost or stuck.
+    pub(super) fn kept_all(&self) -> bool {
+        self.0["all_settled"] == true && self.number("missing") == Some(0)
+    }
+
+    /// Whether nobody was turned away, either.
+    pub(super) fn is_flawless(&self) -> bool {
+        let none = |field| self.number(field) == Some(0);
+        self.kept_all() && none("errors") && none("not_sent") && none("shed") && none("refused")
+    }
+
+    pub(super) fn shown(&self) -> String {
+        let number = |field| self.number(field).unwrap_or_default();
+        let [sent, accepted, errors] = ["sent", "accepted", "errors"].map(number);
+        let p99 = self.0.pointer("/accept/p99_ms").and_then(Value::as_f64).unwrap_or_default();
+        format!(
+            "{sent} orders sent, {accepted} accepted (p99 {p99:.0} ms), {errors} errors, all settled: {}",
+            self.0["all_settled"]
+        )
+    }
+}
+
+/// The block that contains the mark.
+fn block<'a>(guide: &'a str, mark: &str) -> Option<&'a str> {
+    let parts = guide.split("\n```");
+    parts.filter_map(|part| part.strip_prefix("sh\n")).find(|block| block.contains(mark))
+}
+
+/// Lines, those that go on in the next one joined.
+fn commands(block: &str) -> impl Iterator<Item = String> {
+    let joined = block.replace("\\\n", " ");
+    joined.lines().map(str::to_owned).collect::<Vec<_>>().into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_found_by_what_is_in_it() {
+        let guide = "text\n\n```sh\na \\\n  b\nc\n```\n\n```yaml\nd\n```\n\n```sh\ne\n```\n";
+        assert_eq!(
+            block(guide, "c").map(|block| commands(block).collect()),
+            Some(vec!["a    b".to_owned(), "c".to_owned()])
+        );
+        assert_eq!(block(guide, "e"), Some("e"));
+        assert_eq!(block(guide, "d"), None);
+    }
+
+    #[test]
+    fn a_load_that_turned_somebody_away_has_a_flaw() {
+        let report = |errors: u64, is_settled: bool| {
+            Load(serde_json::json!({
+                "errors": errors, "not_sent": 0, "shed": 0, "refused": 0, "missing": 0, "all_settled": is_settled,
+            }))
+        };
+        assert!(report(0, true).is_flawless());
+        assert!(!report(1, true).is_flawless() && report(1, true).kept_all());
+        assert!(!report(0, false).kept_all() && !Load(serde_json::json!({ "errors": 0 })).kept_all());
+    }
+}
