@@ -12,6 +12,8 @@ use serde_json::Value;
 const DIFFERS: i32 = 4;
 /// What a colleague will read.
 const INPUTS_MAX: u64 = 10;
+/// Were it shown by every other process only, one run of this test in a million would miss it.
+const BY_CHANCE_MAX: u32 = 20;
 const REPLAYED_MAX: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +61,15 @@ impl Lab {
         println!("{change}: {inputs} of {} inputs after {} tries", facts["of"], facts["tries"]);
         ensure!((1..=INPUTS_MAX).contains(&inputs), "{facts:#}");
         let small = PathBuf::from(facts["recording"].as_str().context("a file")?);
-        let with = self.replay(Some(change), &small, &[]).await?;
+        // The order of a map is each process' own chance, and of a few entries it is the recorded one now and then.
+        let tries = if change == Change::UnorderedMap { BY_CHANCE_MAX } else { 1 };
+        let mut with = self.replay(Some(change), &small, &[]).await?;
+        for _ in 1..tries {
+            if with.status.code() == Some(DIFFERS) {
+                break;
+            }
+            with = self.replay(Some(change), &small, &[]).await?;
+        }
         ensure!(with.status.code() == Some(DIFFERS), "the small recording does not show it: {}", with.stdout);
         let without = self.replay(None, &small, &[]).await?;
         ensure!(without.status.success(), "{}", without.stdout);

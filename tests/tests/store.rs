@@ -21,7 +21,6 @@ mod observing;
 mod placement;
 mod postgres;
 mod readme;
-mod rebuild;
 mod recordings;
 mod replay_guide;
 mod replicas;

@@ -93,7 +93,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
 }
 
 /// Whether this process runs as root: asked of a file that it makes, since the standard library has no `geteuid`.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     let probe = folder().join(".owner");
     let made = fs::create_dir_all(folder()).and_then(|()| fs::write(&probe, ""));

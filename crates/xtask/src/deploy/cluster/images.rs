@@ -153,7 +153,7 @@ impl Images<'_> {
         let sum = String::from_utf8_lossy(&sum.stdout).split_whitespace().next().map(str::to_owned);
         let layer = format!("sha256:{}", sum.context("sha256sum says nothing")?);
         let about = json!({
-            "architecture": "amd64", "os": "linux", "config": config,
+            "architecture": architecture(), "os": "linux", "config": config,
             "rootfs": { "type": "layers", "diff_ids": [layer] },
         });
         fs::write(place.join("config.json"), about.to_string())?;
@@ -164,6 +164,15 @@ impl Images<'_> {
         fs::remove_dir_all(&place)?;
         // The node has its own copy.
         Ok(fs::remove_dir_all(root)?)
+    }
+}
+
+/// This machine's, as images name it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 

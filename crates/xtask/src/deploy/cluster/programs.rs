@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::deploy::gotool::{self, Recipe};
 use crate::deploy::versions::ENVOY_GATEWAY;
@@ -52,6 +52,7 @@ impl Programs {
     /// # Errors
     /// With the name of the first that cannot be had.
     pub(super) fn find(ctx: &Context) -> Result<Self> {
+        ensure!(tools::is_root(), "only root can make the namespaces that a node runs in");
         for needed in ["nsenter", "ip", "ldd", "tar", "sha256sum"] {
             on_path(needed).ok_or_else(|| anyhow!("no `{needed}` on PATH"))?;
         }
