@@ -27,7 +27,7 @@ const DIFFERS: i32 = 4;
 async fn a_damaged_timeline_is_rebuilt_while_orders_flow() -> Result<()> {
     let mut shop = Shop::open(Placement::Apart).await?;
     let sku = shop.new_sku(100_000, 100).await?;
-    // Slower than a debug build runs history again: else a rebuild may follow for ever.
+    // Slower than a debug build runs history again: else a rebuild follows for minutes.
     let clients = Clients::start_at(&shop, &sku, Pace { clients: 3, rest: Duration::from_millis(50) })?;
     clients.accept_more(ORDERS).await?;
     // The clients ask again until it is back.
