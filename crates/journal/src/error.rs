@@ -61,6 +61,11 @@ impl JournalError {
         matches!(self, Self::Unavailable(_) | Self::CommitUnknown(_))
     }
 
+    /// Whether the database server was not reached, so that who starts beside it may wait for it.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Open { .. } | Self::Unavailable(_))
+    }
+
     /// A stable name for logs and metrics.
     pub fn code(&self) -> &'static str {
         match self {

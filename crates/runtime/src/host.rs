@@ -255,9 +255,7 @@ async fn open_module(
         };
         let name = module.define().name();
         // Rights come a moment after tables, when the job that grants them runs meanwhile.
-        let passes =
-            matches!(reason, JournalError::Open { .. } | JournalError::Unavailable(_) | JournalError::Denied(_));
-        let waits = is_server && passes;
+        let waits = is_server && (reason.is_away() || matches!(reason, JournalError::Denied(_)));
         if !waits {
             return Err(HostError::Database { module: name, reason });
         }

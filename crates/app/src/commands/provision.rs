@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pangaea_bus::ProvidedStream;
-use pangaea_journal::{Database, DatabaseOptions, JournalError, Provisioned};
+use pangaea_journal::{Database, DatabaseOptions, Provisioned};
 use pangaea_kernel::Definition;
 use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::nats_config;
@@ -88,7 +88,7 @@ async fn tables_of(
         };
         match done.await {
             Ok(done) => return Ok(done),
-            Err(error @ (JournalError::Open { .. } | JournalError::Unavailable(_))) if Instant::now() < deadline => {
+            Err(error) if error.is_away() && Instant::now() < deadline => {
                 eprintln!("waiting for the database of {module}: {error}");
                 tokio::time::sleep(AGAIN).await;
             }

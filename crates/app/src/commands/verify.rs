@@ -101,9 +101,8 @@ pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitC
 async fn open(config: &Config, catalogue: &Catalogue, args: &VerifyArgs) -> Result<Stores> {
     let deadline = Instant::now() + Duration::from_secs(args.wait_s);
     let is_away = |error: &anyhow::Error| {
-        let reason = error.downcast_ref::<JournalError>();
-        config.database.url.starts_with("postgres")
-            && matches!(reason, Some(JournalError::Open { .. } | JournalError::Unavailable(_)))
+        let is_server = config.database.url.starts_with("postgres");
+        is_server && error.downcast_ref::<JournalError>().is_some_and(JournalError::is_away)
     };
     loop {
         match Stores::open(config, catalogue, args.ledger.clone(), args.allow_dead_letters).await {
