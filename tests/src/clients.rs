@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use pangaea_testkit::eventually;
 use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::{Session, Shop, Sku, order_body};
 
@@ -55,6 +57,8 @@ struct Shared {
     accepted: AtomicUsize,
     asked: AtomicUsize,
     unanswered: AtomicUsize,
+    /// Told whenever a client asks for its next order.
+    asks: Notify,
     is_stopping: AtomicBool,
 }
 
@@ -93,6 +97,7 @@ impl Clients {
             accepted: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
+            asks: Notify::new(),
             is_stopping: AtomicBool::new(false),
         });
         let tasks = (0..pace.clients).map(|_| tokio::spawn(shared.clone().place_orders())).collect();
@@ -112,6 +117,14 @@ impl Clients {
             Ok((self.shared.accepted.load(Ordering::Relaxed) >= goal).then_some(()))
         })
         .await
+    }
+
+    /// Waits until a client asks for its next order.
+    ///
+    /// # Errors
+    /// When none does in time.
+    pub async fn next_ask(&self) -> Result<()> {
+        timeout(ACCEPTED_MAX, self.shared.asks.notified()).await.context("no client asks for another order")
     }
 
     /// The orders that were accepted so far, in that order.
@@ -152,6 +165,7 @@ impl Shared {
             let number = self.asked.fetch_add(1, Ordering::Relaxed);
             ensure!(number < ORDERS_MAX, "the test places more orders than it can check");
             let asked_at = Instant::now();
+            self.asks.notify_waiters();
             let id = self.place(number).await?;
             self.remember(id, asked_at)?;
             tokio::time::sleep(self.rest).await;

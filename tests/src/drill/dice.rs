@@ -18,10 +18,14 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 
+    /// From 0 to 1, which itself does not come.
+    pub fn share(&mut self) -> f64 {
+        self.below(1 << 20) as f64 / f64::from(1 << 20)
+    }
+
     /// From the least to the most, small ones as often as large ones: each factor of ten is as likely as another.
     pub fn log_uniform(&mut self, least: f64, most: f64) -> f64 {
-        let share = self.below(1 << 20) as f64 / f64::from(1 << 20);
-        least * (most / least).powf(share)
+        least * (most / least).powf(self.share())
     }
 }
 

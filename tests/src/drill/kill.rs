@@ -13,6 +13,9 @@ use crate::{Accepted, Clients, Pace, Shop};
 /// Orders that must be accepted between two kills, so that each one hits a store at work.
 const ORDERS_BETWEEN_KILLS: usize = 3;
 const PACE: Pace = Pace { clients: 6, rest: Duration::from_millis(100) };
+/// A kill comes after an order was asked for, within so many times what the quickest answer took: on a fast machine as on a
+/// slow one it finds work in flight, in another phase each time. A pause in milliseconds found the store idle in two of ten.
+const AIM: f64 = 3.0;
 /// How many of the newest orders are looked at to see whether a kill landed with one of them in flight.
 const NEWEST: usize = 12;
 /// Most of the kills must have landed with work in flight; the others came between two orders.
@@ -61,11 +64,12 @@ impl Drill for Kill {
         let clients = Clients::start_at(&shop, &sku, PACE)?;
         let (mut landings, mut last_fault) = (Vec::new(), Instant::now());
         for number in 0..self.count {
-            // Each in turn, so that none is left out, after a pause that is another one each time.
+            // Each in turn, so that none is left out.
             let victim = &victims[number as usize % victims.len()];
             let before = || format!("before kill {number} ({victim:?})");
             clients.accept_more(ORDERS_BETWEEN_KILLS).await.with_context(before)?;
-            tokio::time::sleep(Duration::from_millis(dice.below(60))).await;
+            clients.next_ask().await.with_context(before)?;
+            tokio::time::sleep(quickest_answer(&clients).mul_f64(dice.share() * AIM)).await;
             let (at, wall_clock) = (Instant::now(), wall_clock());
             victim.kill(&mut shop.store)?;
             last_fault = Instant::now();
@@ -97,6 +101,11 @@ fn victims(store: &mut Store) -> Vec<Victim> {
     let broker = store.placement().has_broker().then_some(Victim::Broker);
     let postgres = store.placement().has_postgres().then_some(Victim::Postgres);
     hosts.chain(broker).chain(postgres).collect()
+}
+
+fn quickest_answer(clients: &Clients) -> Duration {
+    let answers = clients.accepted().into_iter().map(|order| order.accepted_at - order.asked_at);
+    answers.min().unwrap_or_default()
 }
 
 fn newest(clients: &Clients) -> Vec<Accepted> {
