@@ -9,6 +9,8 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use self::istio::check as check_istio;
+
 use self::images::Images;
 use self::node::Node;
 use self::programs::Programs;
@@ -18,6 +20,7 @@ use super::{Context, Outcome};
 
 mod gateway;
 mod images;
+mod istio;
 mod node;
 mod platform;
 mod programs;
@@ -31,25 +34,42 @@ const TOGETHER: &str = "minikube-together";
 /// # Errors
 /// When something that is there does not start.
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
+    checked("cluster", Programs::find(ctx), |programs, outcome| {
+        let folder = Folder::make("cluster")?;
+        let images = Images { programs, folder: folder.path() };
+        let mut node = open(ctx, &images, &[APART, TOGETHER])?;
+        gateway::install(ctx, &node, programs, folder.path())?;
+        platform::install_metrics(&node, programs)?;
+        tried(&mut node, outcome, |node, outcome| trials::all(ctx, node, programs, outcome))
+    })
+}
+
+/// What cannot be had is told as missing, which is no error.
+fn checked<P>(name: &str, programs: Result<P>, check: impl FnOnce(&P, &mut Outcome) -> Result<()>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let programs = match Programs::find(ctx) {
-        Ok(programs) => programs,
-        Err(error) => {
-            outcome.missing.push(("cluster".to_owned(), format!("{error:#}")));
-            return Ok(outcome);
-        }
-    };
+    match programs {
+        Ok(programs) => check(&programs, &mut outcome)?,
+        Err(error) => outcome.missing.push((name.to_owned(), format!("{error:#}"))),
+    }
+    Ok(outcome)
+}
+
+/// A node with the platform on it, and with the images of these overlays.
+fn open(ctx: &Context, images: &Images<'_>, overlays: &[&str]) -> Result<Node> {
     let dockerfile = fs::read_to_string(ctx.root.join("deploy/Dockerfile")).context("deploy/Dockerfile")?;
-    let folder = Folder::make("cluster")?;
-    let images = Images { programs: &programs, folder: folder.path() };
-    let mut node = Node::start(&programs)?;
+    let documents = overlays.iter().map(|overlay| render(ctx, overlay)).collect::<Result<Vec<_>>>()?.concat();
+    let mut node = Node::start(images.programs)?;
     images.of_platform(&mut node)?;
-    images.of_store(&dockerfile, &[render(ctx, APART)?, render(ctx, TOGETHER)?].concat(), &mut node)?;
-    platform::install(&mut node, &programs)?;
-    gateway::install(ctx, &node, &programs, folder.path())?;
-    if let Err(error) = trials::all(ctx, &node, &programs, &mut outcome) {
+    images.of_store(&dockerfile, &documents, &mut node)?;
+    platform::install(&mut node, images.programs)?;
+    Ok(node)
+}
+
+/// Runs trials. Where one fails, what the node said last is printed.
+fn tried(node: &mut Node, outcome: &mut Outcome, trials: impl FnOnce(&Node, &mut Outcome) -> Result<()>) -> Result<()> {
+    if let Err(error) = trials(node, outcome) {
         println!("{}", node.told());
         outcome.failed.push(format!("{error:#}"));
     }
-    Ok(outcome)
+    Ok(())
 }

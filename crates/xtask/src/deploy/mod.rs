@@ -121,6 +121,7 @@ const CHECKS: &[Check] = &[
     Check { name: "image", when: When::All, run: image::check },
     Check { name: "apiserver", when: When::All, run: apiserver::check },
     Check { name: "cluster", when: When::All, run: cluster::check },
+    Check { name: "istio", when: When::All, run: cluster::check_istio },
     Check { name: "otel", when: When::All, run: otel::check },
 ];
 

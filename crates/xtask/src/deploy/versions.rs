@@ -15,6 +15,8 @@ const GATEWAY_API: &str = "v1.5.1";
 pub(crate) const ENVOY_GATEWAY: &str = "v1.9.1";
 const EXTERNAL_SECRETS: &str = "v0.16.2";
 const ISTIO_CHARTS: &str = "1.30.4";
+/// The commit of Istio's branch for that release which is built: its releases bear no names that Go knows.
+pub(crate) const ISTIO: &str = "v0.0.0-20260826214018-9739e10eb9d7";
 const AWS_LOAD_BALANCER_CONTROLLER: &str = "3.2.2";
 const LINKERD: &str = "2026.9.1";
 
@@ -68,9 +70,11 @@ pub(crate) const CRDS: [Crds; 6] = [
 ];
 
 /// Charts, and the version that a command must name.
-const CHARTS: [(&str, &str); 16] = [
+const CHARTS: [(&str, &str); 18] = [
     ("oci://docker.io/envoyproxy/gateway-crds-helm", ENVOY_GATEWAY),
     ("oci://docker.io/envoyproxy/gateway-helm", ENVOY_GATEWAY),
+    ("traefik/traefik", "41.6.0"),
+    ("oci://ghcr.io/nginx/charts/nginx-ingress", "2.4.4"),
     ("eks/aws-load-balancer-controller", AWS_LOAD_BALANCER_CONTROLLER),
     ("prometheus-community/kube-prometheus-stack", "88.1.3"),
     ("open-telemetry/opentelemetry-collector", "0.158.3"),

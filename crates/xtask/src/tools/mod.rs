@@ -13,6 +13,7 @@ mod cargo;
 mod debian;
 mod docker;
 mod nats;
+pub(crate) mod pip;
 mod postgres;
 mod prometheus;
 

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::images::{ENVOY, gateway_image};
 use super::node::Node;
+use super::platform::helm;
 use super::programs::Programs;
 use crate::deploy::{Context, kubernetes};
 use crate::workspace;
@@ -34,15 +35,7 @@ pub(super) fn install(ctx: &Context, node: &Node, programs: &Programs, folder: &
     let template = chart.join("values.tmpl.yaml");
     let values = fs::read_to_string(&template).with_context(|| template.display().to_string())?;
     fs::write(chart.join("values.yaml"), values.replace(IMAGE, &gateway_image()).replace(POLICY, "IfNotPresent"))?;
-    let mut command = node.command(&programs.helm)?;
-    for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
-        command.env(name, folder.join("helm"));
-    }
-    command.arg("--kubeconfig").arg(node.kubeconfig()).args(["upgrade", "--install", "eg"]).arg(&chart);
-    command.args(["--namespace", NAMESPACE, "--create-namespace", "--skip-crds", "--wait", "--timeout", "3m"]);
-    command.args(["--set", "crds.enabled=false", "--set", &format!("global.images.envoyProxy.image={ENVOY}")]);
-    println!("$ {}", workspace::shown(&command));
-    let output = command.output()?;
-    ensure!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
+    let image = format!("global.images.envoyProxy.image={ENVOY}");
+    let words = ["--create-namespace", "--skip-crds", "--set", "crds.enabled=false", "--set", &image];
+    helm(node, programs, "eg", &chart, NAMESPACE, &words)
 }

@@ -23,6 +23,9 @@ pub(super) const TOOLS: &str = "docker.io/library/tools:check";
 pub(super) const COREDNS: &str = "docker.io/library/coredns:check";
 /// Envoy Gateway names a digest otherwise, which no stand-in can have.
 pub(super) const ENVOY: &str = "docker.io/envoyproxy/envoy:check";
+pub(super) const METRICS_SERVER: &str = "docker.io/library/metrics-server";
+const TRAEFIK: &str = "docker.io/library/traefik:check";
+pub(super) const TAG: &str = "check";
 /// Long enough for a check.
 const SLEEP: [&str; 3] = ["/bin/busybox", "sleep", "2147483647"];
 
@@ -48,6 +51,13 @@ impl Images<'_> {
         }
         let root = self.root(COREDNS, &[("coredns", coredns)])?;
         self.load(node, COREDNS, &root, &json!({ "Entrypoint": ["/coredns"] }))?;
+        for (name, at, program) in [
+            (format!("{METRICS_SERVER}:{TAG}"), "metrics-server", &self.programs.metrics_server),
+            (TRAEFIK.to_owned(), "traefik", &self.programs.traefik),
+        ] {
+            let root = self.root(&name, &[(at, program)])?;
+            self.load(node, &name, &root, &json!({ "Entrypoint": [format!("/{at}")] }))?;
+        }
         let gateway = gateway_image();
         let root = self.root(&gateway, &[("usr/local/bin/envoy-gateway", envoy_gateway)])?;
         let config = json!({ "Entrypoint": ["/usr/local/bin/envoy-gateway"], "User": "65532:65532" });
@@ -89,7 +99,7 @@ impl Images<'_> {
     }
 
     /// A root with these programs, each with the libraries that it is linked to.
-    fn root(&self, name: &str, programs: &[(&str, &PathBuf)]) -> Result<PathBuf> {
+    pub(super) fn root(&self, name: &str, programs: &[(&str, &PathBuf)]) -> Result<PathBuf> {
         let root = self.folder.join(name.replace(['/', ':'], "-"));
         let temporary = root.join("tmp");
         fs::create_dir_all(&temporary)?;
@@ -134,7 +144,7 @@ impl Images<'_> {
     }
 
     /// As `docker save` writes it: one layer, its configuration, and a list of both.
-    fn load(&self, node: &mut Node, name: &str, root: &Path, config: &Value) -> Result<()> {
+    pub(super) fn load(&self, node: &mut Node, name: &str, root: &Path, config: &Value) -> Result<()> {
         let place = self.folder.join("archive");
         fs::create_dir_all(&place)?;
         let tar = |archive: &str, from: &Path, what: &[&str]| {

@@ -20,6 +20,9 @@ pub(super) const NAME: &str = "node";
 pub(super) const DNS: &str = "10.96.0.10";
 const PODS: &str = "10.244.0.0/24";
 const CLUSTER: &str = "10.244.0.0/16";
+/// In the node's folder: what describes the pods' network, and the programs that make it.
+pub(super) const NETWORKS: &str = "cni";
+pub(super) const PLUGINS: &str = "cni-plugins";
 const START_MAX: Duration = Duration::from_secs(90);
 /// Where the kernel keeps groups of processes. On the newer layout there is one hierarchy, else one for each controller.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -159,8 +162,14 @@ impl Node {
                 "ranges": [[{ "subnet": PODS }]], "routes": [{ "dst": "0.0.0.0/0" }],
             } }],
         });
-        fs::create_dir(folder.join("cni"))?;
-        fs::write(folder.join("cni/10-pods.conflist"), network.to_string())?;
+        for place in [NETWORKS, PLUGINS] {
+            fs::create_dir(folder.join(place))?;
+        }
+        // A mesh adds its own to them.
+        for plugin in fs::read_dir(&programs.cni)?.flatten().filter(|file| file.path().is_file()) {
+            symlink(plugin.path(), folder.join(PLUGINS).join(plugin.file_name()))?;
+        }
+        fs::write(folder.join(NETWORKS).join("10-pods.conflist"), network.to_string())?;
         let configuration = folder.join("containerd.toml");
         fs::write(&configuration, containerd_toml(&folder, programs))?;
         let mut command = self.command(&programs.containerd)?;
@@ -219,13 +228,13 @@ impl Node {
 
 /// With folders of its own, and without a score for the kernel's killer that only a whole machine's root may set.
 fn containerd_toml(folder: &Path, programs: &Programs) -> String {
-    let (folder, cni, runc) = (folder.display(), programs.cni.display(), programs.runc.display());
+    let (folder, runc) = (folder.display(), programs.runc.display());
     format!(
         "version = 3\nroot = \"{folder}/containerd\"\nstate = \"{folder}/containerd-state\"\n\
          [grpc]\naddress = \"{folder}/containerd.sock\"\n\
          [plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = \"{PAUSE}\"\n\
          [plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n\
-         [plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = [\"{cni}\"]\nconf_dir = \"{folder}/cni\"\n\
+         [plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = [\"{folder}/{PLUGINS}\"]\nconf_dir = \"{folder}/{NETWORKS}\"\n\
          [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\
          [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\nBinaryName = \"{runc}\"\n"
     )

