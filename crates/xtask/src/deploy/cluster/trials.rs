@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::images::TOOLS;
 use super::node::{NAME, Node};
 use super::programs::Programs;
-use super::store::{Load, NAMESPACE, Store};
+use super::store::{NAMESPACE, Store};
+use crate::deploy::load::Load;
 use crate::deploy::objects::{name, text};
 use crate::deploy::{Context, Outcome};
 
