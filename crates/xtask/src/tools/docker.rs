@@ -44,8 +44,14 @@ pub(crate) fn engine() -> Result<Engine> {
         }
     }
     ensure!(is_root(), "no Docker engine answers, and only root can start one");
-    // No bridge and no rules of the kernel's packet filter, so that nothing of this machine is changed.
-    start(|dockerd| Command::new(dockerd), |_| Ok(()), &["--iptables=false", "--ip6tables=false", "--bridge=none"])
+    // No bridge and no rules of the kernel's packet filter, so that nothing of this machine is changed. Mounts of its own, since it
+    // leaves one, in a folder that could not be removed then.
+    let run = |dockerd: &Path| {
+        let mut command = Command::new("unshare");
+        command.arg("--mount").arg(dockerd);
+        command
+    };
+    start(run, |_| Ok(()), &["--iptables=false", "--ip6tables=false", "--bridge=none"])
 }
 
 /// An engine of our own that gives containers networks, and so makes bridges and rules of the kernel's packet filter wherever `run`
