@@ -12,6 +12,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 mod binary;
+mod cgroups;
 mod ci;
 mod deploy;
 mod drill;

@@ -14,7 +14,7 @@ use super::facts::{Facts, Module, path_faults};
 use super::promtool::yaml;
 use super::{Context, Outcome, gotool};
 
-const PROFILES: [&str; 2] = ["together", "apart"];
+pub(crate) const PROFILES: [&str; 2] = ["together", "apart"];
 /// What `docker compose` itself reads files with.
 const READER: (&str, &str) = ("github.com/compose-spec/compose-go/v2/cmd", "v2.9.1");
 
@@ -52,10 +52,21 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
 pub(crate) fn services(ctx: &Context) -> Result<Services> {
     let text = fs::read_to_string(ctx.root.join("deploy/compose.yaml")).context("deploy/compose.yaml")?;
     let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text)?;
-    value.apply_merge()?;
+    merge(&mut value)?;
     let value = serde_json::to_value(&value)?;
     let services = value["services"].as_object().context("deploy/compose.yaml has no services")?;
     Ok(services.iter().map(|(name, service)| (name.clone(), service.clone())).collect())
+}
+
+/// Applied once, it leaves what a merged map merges in itself: a service of a module would seem to have neither image nor bus.
+fn merge(value: &mut serde_yaml_ng::Value) -> Result<()> {
+    loop {
+        let before = value.clone();
+        value.apply_merge()?;
+        if *value == before {
+            return Ok(());
+        }
+    }
 }
 
 /// An image has a tag that says which it is; ours is built.
@@ -206,6 +217,14 @@ mod tests {
         for not in ["nats", "nats:latest", "nats:2", "postgres:17-alpine", "localhost:5000/nats"] {
             assert!(image(&json!({"image": not})).is_some(), "{not}");
         }
+    }
+
+    #[test]
+    fn what_a_merged_map_merges_in_is_there() {
+        let text = "a: &a { x: 1 }\nb: &b { <<: *a, y: 2 }\nc: { <<: *b, z: 3 }\n";
+        let mut value = serde_yaml_ng::from_str(text).unwrap();
+        merge(&mut value).unwrap();
+        assert_eq!(serde_json::to_value(&value["c"]).unwrap(), json!({ "x": 1, "y": 2, "z": 3 }));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use super::Context;
 use crate::process::on_path;
 use crate::workspace;
 
+/// What the modules that are built need at least.
+pub(crate) const GO: &str = "1.26.0";
+
 /// A Go module of ours, that exists only so that programs are built of it: `go install` takes no replacements, and none of its
 /// versions can be chosen but the program's own.
 #[derive(Debug)]
@@ -44,6 +47,21 @@ pub(crate) fn program(ctx: &Context, name: &str, package: &str, version: &str) -
 fn file_of(package: &str) -> &str {
     let is_version = |part: &&str| part.strip_prefix('v').is_some_and(|rest| rest.parse::<u32>().is_ok());
     package.rsplit('/').find(|part| !is_version(part)).unwrap_or(package)
+}
+
+/// Builds packages of a module; gives the program of the last one.
+///
+/// # Errors
+/// When one cannot be built.
+pub(crate) fn of_module(ctx: &Context, name: &str, module: &str, version: &str, packages: &[&str]) -> Result<PathBuf> {
+    let go_mod = format!("module pangaea.example/{name}\n\ngo {GO}\n\nrequire {module} {version}\n");
+    let recipe = Recipe { folder: format!("{name}-{version}"), go_mod, main_go: None };
+    let mut program = PathBuf::new();
+    for package in packages {
+        let file = package.rsplit('/').next().unwrap_or(package);
+        program = recipe.build(ctx, file, &format!("{module}/{package}"), &["-ldflags", "-s -w"])?;
+    }
+    Ok(program)
 }
 
 /// The unpacked folder of a module.

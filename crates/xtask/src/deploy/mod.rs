@@ -4,6 +4,7 @@ mod agree;
 mod apiserver;
 mod cluster;
 mod compose;
+mod compose_up;
 mod copies;
 mod defaults;
 mod environment;
@@ -14,6 +15,7 @@ mod gotool;
 mod image;
 mod images;
 mod kubernetes;
+mod load;
 mod local;
 mod metrics;
 mod objects;
@@ -25,6 +27,7 @@ mod render;
 mod running;
 mod schemas;
 mod secrets;
+mod stand_in;
 mod store;
 mod supply;
 mod versions;
@@ -122,6 +125,7 @@ const CHECKS: &[Check] = &[
     Check { name: "apiserver", when: When::All, run: apiserver::check },
     Check { name: "cluster", when: When::All, run: cluster::check },
     Check { name: "istio", when: When::All, run: cluster::check_istio },
+    Check { name: "compose-up", when: When::All, run: compose_up::check },
     Check { name: "otel", when: When::All, run: otel::check },
 ];
 

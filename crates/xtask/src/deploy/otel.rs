@@ -9,9 +9,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use self::build::Programs;
+pub(crate) use self::build::{Programs, programs};
 use self::servers::{Hosts, Server};
+pub(crate) use self::trace::Trace;
 use self::trials::Sent;
+pub(crate) use self::trials::{encoded, is_an_order};
 use super::metrics::Series;
 use super::objects::{list, number};
 use super::promtool::yaml;
@@ -47,7 +49,7 @@ const COLLECTOR_HOST: &str = "otel-collector.observability";
 pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     images::check(ctx, &mut outcome)?;
-    let Some(programs) = build::programs(ctx, &mut outcome) else { return Ok(outcome) };
+    let Some(programs) = programs(ctx, &mut outcome) else { return Ok(outcome) };
     let folder = Folder::make("otel")?;
     if let Err(error) = try_all(ctx, &programs, folder.path(), &mut outcome) {
         outcome.failed.push(format!("{error:#}"));

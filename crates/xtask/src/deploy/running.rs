@@ -18,7 +18,23 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// Longer than the store's own drain.
 const STOP_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
+/// What is looked at from afar.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const LAST_LINES: usize = 12;
+
+/// Looks until it is as it should be, or long enough.
+///
+/// # Errors
+/// With what was wrong at last.
+pub(crate) fn eventually<T>(patience: Duration, mut look: impl FnMut() -> Result<T>) -> Result<T> {
+    let until = Instant::now() + patience;
+    loop {
+        match look() {
+            Err(_) if Instant::now() < until => sleep(LOOK_AGAIN),
+            other => return other.with_context(|| format!("within {} s", patience.as_secs())),
+        }
+    }
+}
 
 /// A process whose output goes to a file. It leads a group of its own, of which nothing is left when this is dropped: a
 /// terminal's Ctrl-C would else reach all at once, a database before what writes to it.

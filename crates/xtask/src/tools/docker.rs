@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{debian, is_root};
+use super::{debian, iptables, is_root};
+use crate::cgroups::Groups;
 use crate::process::{Signal, on_path, stop};
 
 const START_MAX: Duration = Duration::from_secs(30);
@@ -21,8 +22,16 @@ pub(crate) struct Engine {
     client: PathBuf,
     host: Option<String>,
     path: Option<std::ffi::OsString>,
-    /// The engine that this program has started, with its folder.
-    own: Option<(Child, PathBuf)>,
+    own: Option<Own>,
+}
+
+/// The engine that this program has started.
+#[derive(Debug)]
+struct Own {
+    child: Child,
+    folder: PathBuf,
+    /// Dropped last: a group can be removed when nothing runs in it.
+    _groups: Groups,
 }
 
 /// # Errors
@@ -35,19 +44,40 @@ pub(crate) fn engine() -> Result<Engine> {
         }
     }
     ensure!(is_root(), "no Docker engine answers, and only root can start one");
+    // No bridge and no rules of the kernel's packet filter, so that nothing of this machine is changed. Mounts of its own, since it
+    // leaves one, in a folder that could not be removed then.
+    let run = |dockerd: &Path| {
+        let mut command = Command::new("unshare");
+        command.arg("--mount").arg(dockerd);
+        command
+    };
+    start(run, |_| Ok(()), &["--iptables=false", "--ip6tables=false", "--bridge=none"])
+}
+
+/// An engine of our own that gives containers networks, and so makes bridges and rules of the kernel's packet filter wherever `run`
+/// has it run. `run` makes the command of a program.
+///
+/// # Errors
+/// When it cannot be started, with what stands in the way.
+pub(crate) fn engine_with_networks(run: impl FnOnce(&Path) -> Command) -> Result<Engine> {
+    ensure!(is_root(), "only root can start a Docker engine");
+    start(run, iptables::link, &["--ip6tables=false"])
+}
+
+/// Starts dockerd with everything of its own, and a file system driver that works everywhere. It finds first what `link` puts into its
+/// folder.
+fn start(run: impl FnOnce(&Path) -> Command, link: impl FnOnce(&Path) -> Result<()>, words: &[&str]) -> Result<Engine> {
     let unpacked = debian::folder();
     if on_path("dockerd").is_none() && !unpacked.join("usr/sbin/dockerd").is_file() {
         debian::unpack("docker.io", &unpacked)?;
     }
-    start(&unpacked)
-}
-
-/// Starts dockerd with everything of its own: no bridge and no rules of the kernel's packet filter, so that nothing of this
-/// machine is changed, and a file system driver that works everywhere.
-fn start(unpacked: &Path) -> Result<Engine> {
-    let folder = env::temp_dir().join(format!("pangaea-dockerd-{}", std::process::id()));
+    let name = format!("pangaea-dockerd-{}", std::process::id());
+    let folder = env::temp_dir().join(&name);
+    // A killed run's, whose process had the same number.
+    let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let folders = ["usr/bin", "usr/sbin"].map(|name| unpacked.join(name));
+    link(&folder)?;
+    let folders = [folder.clone(), unpacked.join("usr/bin"), unpacked.join("usr/sbin")];
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(folders.into_iter().chain(env::split_paths(&path)))?;
     let find = |name: &str| env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
@@ -55,16 +85,20 @@ fn start(unpacked: &Path) -> Result<Engine> {
     let client = find("docker").context("no docker among what was unpacked")?;
     let host = format!("unix://{}/docker.sock", folder.display());
     let log = File::create(folder.join("log"))?;
-    let mut command = Command::new(dockerd);
-    command.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]);
+    let mut command = run(&dockerd);
+    command.args(words).arg("--storage-driver=vfs");
     for (name, file) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
         command.arg(name).arg(folder.join(file));
     }
+    // Groups of its own, which can be told from those of another engine, and taken away.
+    let groups = Groups::named(&name);
+    command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &format!("/{name}")]);
+    debian::with_unpacked(&mut command)?;
     command.args(["--host", &host]).env("PATH", &path);
-    command.env("LD_LIBRARY_PATH", unpacked.join("usr/lib").join(format!("{}-linux-gnu", env::consts::ARCH)));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let child = command.spawn().context("dockerd does not start")?;
-    let mut engine = Engine { client, host: Some(host), path: Some(path), own: Some((child, folder)) };
+    let own = Some(Own { child, folder, _groups: groups });
+    let mut engine = Engine { client, host: Some(host), path: Some(path), own };
     engine.wait()?;
     Ok(engine)
 }
@@ -96,7 +130,7 @@ impl Engine {
     fn wait(&mut self) -> Result<()> {
         let until = Instant::now() + START_MAX;
         while !self.answers() {
-            let Some((child, folder)) = &mut self.own else { bail!("no engine of our own") };
+            let Some(Own { child, folder, .. }) = &mut self.own else { bail!("no engine of our own") };
             let last = || {
                 let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
                 log.lines().last().unwrap_or_default().to_owned()
@@ -113,10 +147,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some((mut child, folder)) = self.own.take() {
+        if let Some(own) = &mut self.own {
             // It ends its containers first.
-            stop(&mut child, Signal::Term, STOP_MAX);
-            let _ = fs::remove_dir_all(folder);
+            stop(&mut own.child, Signal::Term, STOP_MAX);
+            let _ = fs::remove_dir_all(&own.folder);
         }
     }
 }

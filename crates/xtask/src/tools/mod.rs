@@ -12,6 +12,7 @@ use crate::workspace;
 mod cargo;
 mod debian;
 mod docker;
+mod iptables;
 mod nats;
 pub(crate) mod pip;
 mod postgres;
@@ -19,7 +20,8 @@ mod prometheus;
 
 pub(crate) use cargo::installed as cargo_tool;
 pub(crate) use debian::{program as debian_program, with_unpacked};
-pub(crate) use docker::{Engine, engine as docker_engine};
+pub(crate) use docker::{Engine, engine as docker_engine, engine_with_networks as docker_engine_with_networks};
+pub(crate) use iptables::{link as link_iptables, program as iptables};
 pub(crate) use nats::server_for_up as nats_server;
 pub(crate) use postgres::{Postgres, find_or_install as postgres};
 pub(crate) use prometheus::promtool;

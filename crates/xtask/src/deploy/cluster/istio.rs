@@ -7,22 +7,23 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::json;
 
 use self::programs::Istio;
-use super::images::Images;
+use super::images::{Images, TAG};
 use super::node::{NETWORKS, Node, PLUGINS};
 use super::{Context, Outcome, checked, open, tried};
 use crate::deploy::kubernetes;
 use crate::deploy::running::Folder;
+use crate::deploy::stand_in::StandIn;
 
 mod programs;
 mod trials;
 
 const HUB: &str = "docker.io/istio";
-const TAG: &str = "check";
 
 /// # Errors
 /// When something that is there does not start.
@@ -41,27 +42,20 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
 
 /// Images of the names that the charts make of hub and tag.
 fn load(istio: &Istio, images: &Images<'_>, node: &mut Node) -> Result<()> {
-    let name = |image: &str| format!("{HUB}/{image}:{TAG}");
-    let pilot = name("pilot");
-    let root = images.root(&pilot, &[("usr/local/bin/pilot-discovery", &istio.discovery)])?;
-    let config = json!({ "Entrypoint": ["/usr/local/bin/pilot-discovery"], "User": "1337:1337" });
-    images.load(node, &pilot, &root, &config)?;
-
-    let proxy = name("proxyv2");
-    let (agent, envoy) = (&istio.agent, &istio.cluster.envoy);
-    let root = images.root(&proxy, &[("usr/local/bin/pilot-agent", agent), ("usr/local/bin/envoy", envoy)])?;
-    let bootstrap = root.join("var/lib/istio/envoy");
-    fs::create_dir_all(&bootstrap)?;
-    let template = istio.source.join("tools/packaging/common/envoy_bootstrap.json");
-    fs::copy(template, bootstrap.join("envoy_bootstrap_tmpl.json"))?;
-    let config = json!({ "Entrypoint": ["/usr/local/bin/pilot-agent"], "Env": ["PATH=/usr/local/bin"] });
-    images.load(node, &proxy, &root, &config)?;
-
-    let installer = name("install-cni");
-    let programs = [("usr/local/bin/install-cni", &istio.installer), ("opt/cni/bin/istio-cni", &istio.plugin)];
-    let root = images.root(&installer, &programs)?;
-    let config = json!({ "Entrypoint": ["/usr/local/bin/install-cni"], "Env": ["PATH=/usr/local/bin:/opt/cni/bin"] });
-    images.load(node, &installer, &root, &config)
+    let image = |name: &str, programs: &[(&str, &PathBuf)], user: &str| {
+        let config = json!({
+            "Entrypoint": [format!("/{}", programs[0].0)], "Env": ["PATH=/usr/local/bin:/opt/cni/bin"], "User": user,
+        });
+        StandIn::of(images.folder, &format!("{HUB}/{name}:{TAG}"), programs, config)
+    };
+    let pilot = image("pilot", &[("usr/local/bin/pilot-discovery", &istio.discovery)], "1337:1337")?;
+    let proxy = [("usr/local/bin/pilot-agent", &istio.agent), ("usr/local/bin/envoy", &istio.cluster.envoy)];
+    let proxy = image("proxyv2", &proxy, "")?;
+    let bootstrap = istio.source.join("tools/packaging/common/envoy_bootstrap.json");
+    proxy.add("var/lib/istio/envoy/envoy_bootstrap_tmpl.json", &bootstrap)?;
+    let installer = [("usr/local/bin/install-cni", &istio.installer), ("opt/cni/bin/istio-cni", &istio.plugin)];
+    let installer = image("install-cni", &installer, "")?;
+    [pilot, proxy, installer].into_iter().try_for_each(|image| image.load(|archive| node.load(archive)))
 }
 
 /// The guide's charts come from the module, whose values name these images and little of this machine's processors.

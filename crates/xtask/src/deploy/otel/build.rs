@@ -4,23 +4,20 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::deploy::gotool::Recipe;
+use crate::deploy::gotool::{GO, Recipe};
 use crate::deploy::versions::{COLLECTOR, COLLECTOR_STABLE, JAEGER, JAEGER_RELEASE, PROMETHEUS};
 use crate::deploy::{Context, Outcome};
 
-/// What all of them are built with at least.
-const GO: &str = "1.26.0";
-
 /// What is started.
 #[derive(Debug)]
-pub(super) struct Programs {
-    pub(super) collector: PathBuf,
-    pub(super) jaeger: PathBuf,
-    pub(super) prometheus: PathBuf,
+pub(crate) struct Programs {
+    pub(crate) collector: PathBuf,
+    pub(crate) jaeger: PathBuf,
+    pub(crate) prometheus: PathBuf,
 }
 
 /// Finds or builds all three; None when one cannot be had, which the outcome then tells.
-pub(super) fn programs(ctx: &Context, outcome: &mut Outcome) -> Option<Programs> {
+pub(crate) fn programs(ctx: &Context, outcome: &mut Outcome) -> Option<Programs> {
     let mut keep = |name: &str, built: Result<PathBuf>| {
         built.inspect_err(|error| outcome.missing.push((name.to_owned(), format!("{error:#}")))).ok()
     };

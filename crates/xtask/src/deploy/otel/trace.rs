@@ -8,19 +8,19 @@ use serde_json::Value;
 use crate::deploy::objects::{list, text};
 
 #[derive(Debug)]
-pub(super) struct Trace {
-    pub(super) id: String,
-    pub(super) spans: Vec<Span>,
+pub(crate) struct Trace {
+    pub(crate) id: String,
+    pub(crate) spans: Vec<Span>,
 }
 
 #[derive(Debug)]
-pub(super) struct Span {
+pub(crate) struct Span {
     id: String,
     /// The trace that it says it is of.
     trace: String,
     parent: Option<String>,
-    pub(super) service: String,
-    pub(super) operation: String,
+    pub(crate) service: String,
+    pub(crate) operation: String,
 }
 
 // === impl Trace ===
@@ -30,7 +30,7 @@ impl Trace {
     ///
     /// # Errors
     /// When a span lacks its id, or is of a process that the answer does not name.
-    pub(super) fn all(answer: &Value) -> Result<Vec<Self>> {
+    pub(crate) fn all(answer: &Value) -> Result<Vec<Self>> {
         list(answer, "/data").iter().map(Self::read).collect()
     }
 
@@ -39,13 +39,13 @@ impl Trace {
         Ok(Self { id: text(trace, "/traceID").to_owned(), spans: spans.collect::<Result<_>>()? })
     }
 
-    pub(super) fn services(&self) -> BTreeSet<&str> {
+    pub(crate) fn services(&self) -> BTreeSet<&str> {
         self.spans.iter().map(|span| span.service.as_str()).collect()
     }
 
     /// # Errors
     /// When a span is of another trace or names a parent that is not there, or there is not exactly one first span.
-    pub(super) fn check_parents(&self) -> Result<()> {
+    pub(crate) fn check_parents(&self) -> Result<()> {
         let ids: BTreeSet<&str> = self.spans.iter().map(|span| span.id.as_str()).collect();
         let shown = |span: &Span| format!("{} of {}", span.operation, span.service);
         let strangers: Vec<_> = self.spans.iter().filter(|span| span.trace != self.id).map(shown).collect();

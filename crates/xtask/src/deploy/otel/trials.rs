@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::Value;
 
 use super::servers::{Hosts, OWN_METRICS};
 use super::trace::Trace;
 use crate::deploy::objects::{list, text};
-use crate::deploy::running::Running;
+use crate::deploy::running::{Running, eventually};
 use crate::deploy::store::get;
 
 /// Longer than the batches and the tries of a collector.
@@ -20,7 +20,6 @@ const ARRIVED_WITHIN: Duration = Duration::from_secs(30);
 /// What people look at, and Grafana.
 const JAEGER_UI: u16 = 16686;
 const PROMETHEUS: u16 = 9090;
-const POLL: Duration = Duration::from_millis(250);
 
 /// What the store has sent.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ fn service_of(module: &str) -> String {
 /// # Errors
 /// When the collector refused, dropped or still holds something.
 pub(super) fn counts(hosts: Hosts) -> Result<String> {
-    eventually(|| {
+    eventually(ARRIVED_WITHIN, || {
         let own = get(SocketAddr::from((hosts.collector, OWN_METRICS)), "/metrics")?;
         let mut said = Vec::new();
         for what in ["spans", "metric_points", "log_records"] {
@@ -69,7 +68,7 @@ pub(super) fn traces(hosts: Hosts, sent: &Sent) -> Result<(Vec<Trace>, String)> 
     let jaeger = SocketAddr::from((hosts.jaeger, JAEGER_UI));
     let ask = |path: &str| -> Result<Value> { Ok(serde_json::from_str(&get(jaeger, path)?)?) };
     let search = format!("/api/traces?service=pangaea-order&operation={}&limit=100", encoded("POST /v1/orders"));
-    eventually(|| {
+    eventually(ARRIVED_WITHIN, || {
         let services = ask("/api/services")?;
         let services: BTreeSet<_> = list(&services, "/data").iter().filter_map(Value::as_str).collect();
         let expected: Vec<_> = sent.metrics.keys().map(|module| service_of(module)).collect();
@@ -113,7 +112,10 @@ pub(super) fn nothing_else(hosts: Hosts, sent: &Sent) -> Result<String> {
 }
 
 /// The user's module has no part in an order: it signs people in, which are traces of its own.
-fn is_an_order(trace: &Trace) -> Result<()> {
+///
+/// # Errors
+/// When it has a hole, or lacks a module.
+pub(crate) fn is_an_order(trace: &Trace) -> Result<()> {
     trace.check_parents()?;
     let services: Vec<_> = trace.services().into_iter().collect();
     ensure!(
@@ -131,7 +133,7 @@ fn is_an_order(trace: &Trace) -> Result<()> {
 pub(super) fn metrics(hosts: Hosts, sent: &Sent) -> Result<String> {
     let prometheus = SocketAddr::from((hosts.prometheus, PROMETHEUS));
     let ask = |path: &str| -> Result<Value> { Ok(serde_json::from_str(&get(prometheus, path)?)?) };
-    eventually(|| {
+    eventually(ARRIVED_WITHIN, || {
         let mut count = 0;
         for (module, shown) in &sent.metrics {
             let matcher = format!(r#"{{job=~"(.+/)?{}"}}"#, service_of(module));
@@ -165,7 +167,7 @@ pub(super) fn metrics(hosts: Hosts, sent: &Sent) -> Result<String> {
 /// # Errors
 /// When it shows none, or none of a process.
 pub(super) fn logs(collector: &Running, traces: &[Trace], sent: &Sent) -> Result<String> {
-    eventually(|| {
+    eventually(ARRIVED_WITHIN, || {
         let shown = collector.log();
         let silent: Vec<_> = sent
             .metrics
@@ -182,17 +184,6 @@ pub(super) fn logs(collector: &Running, traces: &[Trace], sent: &Sent) -> Result
     })
 }
 
-/// Tries until it is as it should be, or long enough.
-fn eventually<T>(mut look: impl FnMut() -> Result<T>) -> Result<T> {
-    let until = Instant::now() + ARRIVED_WITHIN;
-    loop {
-        match look() {
-            Err(_) if Instant::now() < until => sleep(POLL),
-            other => return other.with_context(|| format!("within {} s", ARRIVED_WITHIN.as_secs())),
-        }
-    }
-}
-
 /// The sum of all series of this name in a text in Prometheus' format; a counter may have its suffix or not.
 fn total(text: &str, name: &str) -> f64 {
     let of_name = text.lines().filter_map(|line| {
@@ -205,7 +196,7 @@ fn total(text: &str, name: &str) -> f64 {
 }
 
 /// As it may stand in a query of a URL.
-fn encoded(text: &str) -> PercentEncode<'_> {
+pub(crate) fn encoded(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, NON_ALPHANUMERIC)
 }
 

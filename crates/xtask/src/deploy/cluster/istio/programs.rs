@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::deploy::cluster::programs::{GO, Programs};
-use crate::deploy::gotool::{self, Recipe};
+use crate::deploy::cluster::programs::Programs;
+use crate::deploy::gotool::{self, GO, Recipe};
 use crate::deploy::{Context, versions};
 use crate::workspace;
 

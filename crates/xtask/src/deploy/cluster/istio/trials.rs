@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::deploy::cluster::node::Node;
 use crate::deploy::cluster::programs::Programs;
-use crate::deploy::cluster::store::{Load, NAMESPACE, Store};
+use crate::deploy::cluster::store::{NAMESPACE, Store};
 use crate::deploy::cluster::trials::{MODULE_LABEL, probe, rolls, survives, takes_orders};
+use crate::deploy::load::Load;
 use crate::deploy::objects::{list, name, text};
 use crate::deploy::{Context, Outcome};
 use crate::process::on_path;

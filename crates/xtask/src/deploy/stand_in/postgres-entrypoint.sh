@@ -13,7 +13,11 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   pg_ctl --pgdata "$PGDATA" -o "-c listen_addresses=''" -w start
   export PGUSER=postgres
   psql --dbname postgres --command "CREATE DATABASE $POSTGRES_DB"
-  for script in /docker-entrypoint-initdb.d/*.sh; do "$script"; done
+  for script in /docker-entrypoint-initdb.d/*.sh; do
+    # One that may not be executed is read, as that image does.
+    # shellcheck disable=SC1090
+    if [ -x "$script" ]; then "$script"; else . "$script"; fi
+  done
   pg_ctl --pgdata "$PGDATA" -m fast -w stop
 fi
 exec postgres -D "$PGDATA" -c "listen_addresses=*" "$@"
