@@ -241,7 +241,7 @@ pub(super) fn survives(store: &Store<'_>, url: &str, what: &str, pods: &[&str]) 
 fn scales(store: &Store<'_>, url: &str) -> Result<String> {
     // There is room for one more pod and the jobs of the steps after this one.
     let target = json!([
-        { "op": "replace", "path": "/spec/metrics/0/resource/target/averageUtilization", "value": 20 },
+        { "op": "replace", "path": "/spec/metrics/0/resource/target/averageUtilization", "value": 5 },
         { "op": "replace", "path": "/spec/maxReplicas", "value": 4 },
     ])
     .to_string();
@@ -256,7 +256,9 @@ fn scales(store: &Store<'_>, url: &str) -> Result<String> {
         if blind.is_none() && wanted > 3 {
             break wanted;
         }
-        ensure!(Instant::now() < until, "{blind:?} measures nothing, or order's autoscaler adds no pod: {order}");
+        let status = &order["status"];
+        ensure!(load.try_wait()?.is_none(), "the load ended before order got a pod: {}", Load::of(load)?.shown());
+        ensure!(Instant::now() < until, "{blind:?} measures nothing, or order's autoscaler adds no pod: {status}");
         sleep(Duration::from_secs(2));
     };
     store.wait_rolled_out()?;
