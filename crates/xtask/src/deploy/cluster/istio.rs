@@ -7,10 +7,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::programs::Istio;
 use super::images::{Images, TAG};
@@ -58,52 +58,42 @@ fn load(istio: &Istio, images: &Images<'_>, node: &mut Node) -> Result<()> {
     [pilot, proxy, installer].into_iter().try_for_each(|image| image.load(|archive| node.load(archive)))
 }
 
-/// The guide's charts come from the module, whose values name these images and little of this machine's processors.
+/// Stands in for `helm` on the node: the guide's charts are the module's, each with [`values`].
 fn helm(istio: &Istio, node: &Node) -> Result<()> {
-    let folder = node.folder();
+    let (folder, charts) = (node.folder(), istio.source.join("manifests/charts"));
+    let mut cases = String::new();
+    for (name, path, values) in values(folder) {
+        let file = folder.join(format!("values-{name}.json"));
+        fs::write(&file, values.to_string())?;
+        let chart = charts.join(path);
+        cases += &format!("istio/{name}) set -- \"$@\" '{}' --values '{}' ;;\n", chart.display(), file.display());
+    }
+    let script = include_str!("istio/helm.sh")
+        .replace("@HOME@", &folder.join("helm-home").display().to_string())
+        .replace("@CASES@", &cases)
+        .replace("@HELM@", &istio.cluster.helm.display().to_string());
+    let program = folder.join("helm");
+    fs::write(&program, script)?;
+    Ok(fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?)
+}
+
+/// Of each chart: its name in the guide, its folder, and what it is told. Pods ask for little, since all of a cluster's are on this
+/// machine's processors.
+fn values(node: &Path) -> [(&'static str, &'static str, Value); 4] {
     let little = json!({ "requests": { "cpu": "1m", "memory": "40Mi" } });
     let global = json!({ "hub": HUB, "tag": TAG, "imagePullPolicy": "IfNotPresent", "proxy": { "resources": little } });
-    let values = [
+    let without = json!({ "PILOT_ENABLE_METADATA_EXCHANGE": "false", "PILOT_ENABLE_ALPN_FILTER": "false" });
+    let (plugins, networks) = (node.join(PLUGINS), node.join(NETWORKS));
+    let cni = json!({ "global": global, "resources": little, "cniBinDir": plugins, "cniConfDir": networks });
+    let pilot = json!({ "resources": little, "env": without });
+    [
         ("base", "base", json!({ "global": global })),
-        (
-            "cni",
-            "istio-cni",
-            json!({
-                "global": global, "resources": little,
-                "cniBinDir": folder.join(PLUGINS), "cniConfDir": folder.join(NETWORKS),
-            }),
-        ),
+        ("cni", "istio-cni", cni),
         (
             "istiod",
             "istio-control/istio-discovery",
-            json!({
-                "global": global, "telemetry": { "enabled": false },
-                "pilot": { "resources": little, "env": {
-                    "PILOT_ENABLE_METADATA_EXCHANGE": "false", "PILOT_ENABLE_ALPN_FILTER": "false",
-                } },
-            }),
+            json!({ "global": global, "telemetry": { "enabled": false }, "pilot": pilot }),
         ),
         ("gateway", "gateway", json!({ "resources": little, "imagePullPolicy": "IfNotPresent" })),
-    ];
-    let charts = istio.source.join("manifests/charts");
-    let mut cases = String::new();
-    for (name, path, values) in values {
-        let file = folder.join(format!("values-{name}.json"));
-        fs::write(&file, values.to_string())?;
-        cases += &format!(
-            "istio/{name}) set -- \"$@\" '{}' --values '{}' ;;\n",
-            charts.join(path).display(),
-            file.display()
-        );
-    }
-    let script = format!(
-        "#!/bin/sh\n# helm …, with charts from elsewhere.\nexport HELM_CACHE_HOME='{home}' HELM_CONFIG_HOME='{home}' HELM_DATA_HOME='{home}'\n\
-         for word do\nshift\ncase \"$word\" in\n{cases}*) set -- \"$@\" \"$word\" ;;\nesac\ndone\nexec '{helm}' \"$@\"\n",
-        home = folder.join("helm-home").display(),
-        helm = istio.cluster.helm.display(),
-    );
-    let program = folder.join("helm");
-    fs::write(&program, script)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    Ok(())
+    ]
 }

@@ -49,7 +49,7 @@ pub(super) fn make(
         programs.postgres.version()
     ));
     if absent.contains("grafana") {
-        let why = "no registry of images is reached, Debian has no package of it, and its Go module lacks the pages";
+        let why = "no registry of images is reached, and neither Debian nor the Go proxy has it";
         outcome.missing.push(("grafana".to_owned(), why.to_owned()));
     }
     Ok(absent)
