@@ -38,6 +38,11 @@ impl Load {
         self.kept_all() && none("errors") && none("not_sent") && none("shed") && none("refused")
     }
 
+    /// Whether every order was confirmed, too: nothing was sold out, and every payment went through.
+    pub(crate) fn all_confirmed(&self) -> bool {
+        self.is_flawless() && self.number("confirmed") == self.number("accepted")
+    }
+
     pub(crate) fn shown(&self) -> String {
         let number = |field| self.number(field).unwrap_or_default();
         let [sent, accepted, confirmed, errors] = ["sent", "accepted", "confirmed", "errors"].map(number);
@@ -55,13 +60,15 @@ mod tests {
 
     #[test]
     fn a_load_that_turned_somebody_away_has_a_flaw() {
-        let report = |errors: u64, is_settled: bool| {
+        let report = |errors: u64, is_settled: bool, confirmed: u64| {
             Load(serde_json::json!({
                 "errors": errors, "not_sent": 0, "shed": 0, "refused": 0, "missing": 0, "all_settled": is_settled,
+                "accepted": 7, "confirmed": confirmed,
             }))
         };
-        assert!(report(0, true).is_flawless());
-        assert!(!report(1, true).is_flawless() && report(1, true).kept_all());
-        assert!(!report(0, false).kept_all() && !Load(serde_json::json!({ "errors": 0 })).kept_all());
+        assert!(report(0, true, 7).is_flawless() && report(0, true, 7).all_confirmed());
+        assert!(report(0, true, 6).is_flawless() && !report(0, true, 6).all_confirmed());
+        assert!(!report(1, true, 7).is_flawless() && report(1, true, 7).kept_all());
+        assert!(!report(0, false, 7).kept_all() && !Load(serde_json::json!({ "errors": 0 })).kept_all());
     }
 }

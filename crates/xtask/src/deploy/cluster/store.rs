@@ -1,22 +1,28 @@
 //! The store in the cluster, by the commands that deploy/README.md tells to type.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::node::Node;
 use crate::deploy::Context;
 use crate::deploy::load::Load;
 use crate::deploy::objects::{list, text};
+use crate::process::on_path;
 
 pub(super) const NAMESPACE: &str = "pangaea";
 /// A line with one of these is not run: it wants the Internet, a chart or a Minikube, which are not here, or a second terminal.
 const SKIPPED: [&str; 8] =
     ["https://", "localhost:", "oci://", "minikube ", "docker build", "docker-env", "port-forward", "traefik/traefik"];
+
+const SKUS: [&str; 5] = ["PLENTY-1", "PLENTY-2", "PLENTY-3", "PLENTY-4", "PLENTY-5"];
+const SERVED_MAX: Duration = Duration::from_secs(120);
 
 /// The cluster, the guide, and the store's program as a client.
 pub(super) struct Store<'a> {
@@ -24,6 +30,8 @@ pub(super) struct Store<'a> {
     pub(super) node: &'a Node,
     guide: String,
     program: &'a Path,
+    curl: PathBuf,
+    is_stocked: Cell<bool>,
 }
 
 // === impl Store ===
@@ -39,7 +47,8 @@ impl<'a> Store<'a> {
             format!("#!/bin/sh\n# docker run --rm IMAGE …\nshift 3\nexec {} \"$@\"\n", program.display()),
         )?;
         fs::set_permissions(&docker, fs::Permissions::from_mode(0o755))?;
-        Ok(Self { ctx, node, guide, program })
+        let curl = on_path("curl").context("no `curl` on PATH")?;
+        Ok(Self { ctx, node, guide, program, curl, is_stocked: Cell::new(false) })
     }
 
     /// Runs the guide's block of commands that contains this.
@@ -129,10 +138,64 @@ impl<'a> Store<'a> {
         Ok(sets.len())
     }
 
+    /// Once the gateway leads there, takes goods in, more than are ever ordered: the demo catalogue is sold out after some two
+    /// thousand orders, and who then orders has neither a payment nor a parcel. From then on loads order these.
+    pub(super) fn stock(&self, url: &str) -> Result<()> {
+        self.is_stocked.set(false);
+        self.wait_served(url)?;
+        let staff = json!({ "email": "staff@demo.pangaea.example", "password": "demo-staff-password" });
+        let session = self.post(&format!("{url}/v1/sessions"), None, &staff)?;
+        let price = json!({ "amount": 199, "currency": "GBP" });
+        let variant = |code: &&str| json!({ "code": code, "price": price, "stock": 1_000_000 });
+        let variants: Vec<_> = SKUS.iter().map(variant).collect();
+        let product = json!({ "name": "Plenty", "description": "Never sold out.", "categories": ["Tests"], "variants": variants });
+        self.post(&format!("{url}/v1/products"), Some(text(&session, "/access_token")), &product)?;
+        self.is_stocked.set(true);
+        // Order hears of them by events.
+        self.wait_served(url)
+    }
+
+    /// Waits until an order gets through.
+    pub(super) fn wait_served(&self, url: &str) -> Result<()> {
+        let until = Instant::now() + SERVED_MAX;
+        loop {
+            let load = self.load(url, 1, 1);
+            if load.as_ref().is_ok_and(Load::all_confirmed) {
+                return Ok(());
+            }
+            let said = load.map_or_else(|error| format!("{error:#}"), |load| load.shown());
+            ensure!(Instant::now() < until, "no order gets through {url}: {said}");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+
+    fn post(&self, url: &str, token: Option<&str>, body: &Value) -> Result<Value> {
+        let (bearer, body) = (format!("Authorization: Bearer {}", token.unwrap_or_default()), body.to_string());
+        let mut words = vec!["--header", "Content-Type: application/json", "--header", "Idempotency-Key: once"];
+        words.extend(["--data", &body]);
+        words.extend(token.is_some().then_some(["--header", &bearer]).into_iter().flatten());
+        words.push(url);
+        let said = self.curl(&words)?;
+        let answer = serde_json::from_str::<Value>(&said).ok();
+        // A problem's own status (RFC 9457).
+        let answer = answer.filter(|answer| answer["status"].as_u64().is_none_or(|status| status < 400));
+        answer.with_context(|| format!("POST {url} is answered with: {said}"))
+    }
+
+    /// A request from the node: what it is answered with.
+    pub(super) fn curl(&self, words: &[&str]) -> Result<String> {
+        let mut curl = self.node.command(&self.curl)?;
+        let output = curl.args(["--silent", "--max-time", "20"]).args(words).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Starts a load; what is not accepted at once is told in its report.
     pub(super) fn start_load(&self, url: &str, orders: u32, rate: u32) -> Result<Child> {
         let mut command = self.node.command(self.program)?;
         command.args(["load", "--url", url, "--json", "--orders", &orders.to_string(), "--rate", &rate.to_string()]);
+        if self.is_stocked.get() {
+            command.args(SKUS.iter().flat_map(|code| ["--sku", code]));
+        }
         Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
     }
 

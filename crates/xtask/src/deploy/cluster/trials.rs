@@ -38,7 +38,10 @@ pub(super) fn all(ctx: &Context, node: &Node, programs: &Programs, outcome: &mut
     };
     tell(installs(&store)?);
     let url = gateway(&store)?;
+    store.stock(&url)?;
     tell(takes_orders(&store, &url)?);
+    // Early: it first copies all that was ordered.
+    tell(shadows(&store, &url)?);
     tell(policies_hold(&store)?);
     tell(memory(&store, &url)?);
     tell(rolls(&store, &url)?);
@@ -52,7 +55,6 @@ pub(super) fn all(ctx: &Context, node: &Node, programs: &Programs, outcome: &mut
     tell(scales(&store, &url)?);
     tell(ingress(&store)?);
     tell(verifies(&store)?);
-    tell(shadows(&store, &url)?);
     tell(together(&store)?);
     Ok(())
 }
@@ -83,17 +85,17 @@ fn gateway(store: &Store<'_>) -> Result<String> {
         let answer = store.node.kubectl().ask(&words, &[]).map_err(|error| anyhow!(error))?;
         let answer: Value = serde_json::from_str(&answer)?;
         let address = text(&answer, "/items/0/spec/clusterIP");
-        if !address.is_empty() && store.load(&format!("http://{address}"), 1, 1).is_ok_and(|load| load.is_flawless()) {
+        if !address.is_empty() {
             return Ok(format!("http://{address}"));
         }
-        ensure!(Instant::now() < until, "no order gets through the gateway: its Service is {answer}");
+        ensure!(Instant::now() < until, "the gateway gets no Service: {answer}");
         sleep(Duration::from_secs(1));
     }
 }
 
 pub(super) fn takes_orders(store: &Store<'_>, url: &str) -> Result<String> {
     let load = store.load(url, 400, 50)?;
-    ensure!(load.is_flawless(), "through the gateway: {}", load.shown());
+    ensure!(load.all_confirmed(), "through the gateway: {}", load.shown());
     Ok(format!("through the gateway, by path: {}", load.shown()))
 }
 
@@ -179,7 +181,7 @@ fn reaches(store: &Store<'_>, namespace: &str, address: &str, port: u64) -> bool
 /// What each module's pods hold under load: of their limits, and for the guide's requests.
 fn memory(store: &Store<'_>, url: &str) -> Result<String> {
     let load = store.load(url, 3_000, 100)?;
-    ensure!(load.is_flawless(), "at 100 orders/s: {}", load.shown());
+    ensure!(load.all_confirmed(), "at 100 orders/s: {}", load.shown());
     let path = format!("/api/v1/nodes/{NAME}/proxy/metrics/resource");
     let said = store.node.kubectl().raw(&path).map_err(|error| anyhow!("{path}: {error}"))?;
     let most = most_by_module(&said);
@@ -215,7 +217,7 @@ pub(super) fn rolls(store: &Store<'_>, url: &str) -> Result<String> {
     let took = began.elapsed().as_secs();
     let is_over = load.try_wait()?.is_some();
     let load = Load::of(load)?;
-    ensure!(load.is_flawless(), "while every Deployment was rolled: {}", load.shown());
+    ensure!(load.all_confirmed(), "while every Deployment was rolled: {}", load.shown());
     ensure!(!is_over, "the load was over before the Deployments were rolled ({took} s): make it longer");
     Ok(format!("rolling every module at once took {took} s, and nobody noticed: {}", load.shown()))
 }
@@ -233,7 +235,7 @@ pub(super) fn survives(store: &Store<'_>, url: &str, what: &str, pods: &[&str]) 
     );
     store.wait_rolled_out()?;
     let after = store.load(url, 100, 20)?;
-    ensure!(after.is_flawless(), "after {what}: {}", after.shown());
+    ensure!(after.all_confirmed(), "after {what}: {}", after.shown());
     Ok(format!("{what}: {}; afterwards no error", load.shown()))
 }
 
@@ -264,7 +266,7 @@ fn scales(store: &Store<'_>, url: &str) -> Result<String> {
     store.wait_rolled_out()?;
     let is_over = load.try_wait()?.is_some();
     let load = Load::of(load)?;
-    ensure!(load.is_flawless() && !is_over, "while order got {pods} pods: {}", load.shown());
+    ensure!(load.all_confirmed() && !is_over, "while order got {pods} pods: {}", load.shown());
     // The next overlay makes it again. What is left alone goes back after five minutes.
     store.kubectl(&["delete", "hpa", "order"])?;
     store.kubectl(&["scale", "deployment/order", "--replicas=3"])?;
@@ -287,34 +289,30 @@ fn ingress(store: &Store<'_>) -> Result<String> {
     let service = ["get", "service", "traefik", "--namespace", "traefik", "--output", "json"];
     let service = store.node.kubectl().ask(&service, &[]).map_err(|error| anyhow!(error))?;
     let url = format!("http://{}", text(&serde_json::from_str(&service)?, "/spec/clusterIP"));
-    let until = Instant::now() + ADDRESS_MAX;
-    while !store.load(&url, 1, 1).is_ok_and(|load| load.is_flawless()) {
-        ensure!(Instant::now() < until, "no order gets through the Ingress");
-        sleep(Duration::from_secs(1));
-    }
+    store.wait_served(&url)?;
     let load = store.load(&url, 400, 50)?;
-    ensure!(load.is_flawless(), "through Traefik: {}", load.shown());
+    ensure!(load.all_confirmed(), "through Traefik: {}", load.shown());
     Ok(format!("minikube-ingress-traefik: {}", load.shown()))
 }
 
-/// The guide's roles and its job.
+/// The guide's gate.
 fn verifies(store: &Store<'_>) -> Result<String> {
-    store.follow("CREATE ROLE verifier")?;
     let said = store.follow("apply -k deploy/k8s/overlays/minikube-verify")?;
     let last =
         said.lines().rev().find(|line| line.contains("hold")).context("the job says of nothing that it holds")?;
     Ok(format!("minikube-verify, by the guide's commands: {}", last.trim()))
 }
 
-/// Tables for the next release, and its handlers beside the leader's, for a minute in place of the overlay's ten.
+/// The guide's roles, tables for the next release, and its handlers beside the leader's, for a minute in place of the overlay's ten.
 fn shadows(store: &Store<'_>, url: &str) -> Result<String> {
+    store.follow("CREATE ROLE verifier")?;
     store.follow("apply -k deploy/k8s/overlays/minikube-provision-next")?;
     let mut documents = render(store.ctx, "minikube-shadow")?;
     let lasts = documents.iter_mut().find_map(|document| document.pointer_mut("/data/LASTS"));
     *lasts.context("minikube-shadow says nowhere how long it lasts")? = SHADOW_LASTS.into();
     store.node.kubectl().make(&documents.iter().collect::<Vec<_>>())?;
     let load = store.load(url, 1_200, 20)?;
-    ensure!(load.is_flawless(), "beside a shadow: {}", load.shown());
+    ensure!(load.all_confirmed(), "beside a shadow: {}", load.shown());
     store
         .kubectl(&["wait", "--for=condition=complete", "job/shadow", "--timeout=3m"])
         .with_context(|| store.kubectl(&["logs", "job/shadow", "--tail=20"]).unwrap_or_default())?;
@@ -329,8 +327,10 @@ fn together(store: &Store<'_>) -> Result<String> {
     store.follow("apply -k deploy/k8s/overlays/minikube-together")?;
     let services = store.get(&["services"])?;
     let service = services.iter().find(|service| name(service) == "pangaea").context("no Service pangaea")?;
-    let load = store.load(&format!("http://{}", text(service, "/spec/clusterIP")), 200, 40)?;
-    ensure!(load.is_flawless(), "together: {}", load.shown());
+    let url = format!("http://{}", text(service, "/spec/clusterIP"));
+    store.stock(&url)?;
+    let load = store.load(&url, 200, 40)?;
+    ensure!(load.all_confirmed(), "together: {}", load.shown());
     Ok(format!("minikube-together, by the guide's commands: {}", load.shown()))
 }
 

@@ -1,6 +1,5 @@
 //! What must hold of the store in Istio's mesh.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -13,7 +12,6 @@ use crate::deploy::cluster::trials::{MODULE_LABEL, probe, rolls, survives, takes
 use crate::deploy::load::Load;
 use crate::deploy::objects::{list, name, text};
 use crate::deploy::{Context, Outcome};
-use crate::process::on_path;
 
 pub(super) const PLAIN: &str = "minikube-istio";
 pub(super) const CANARY: &str = "minikube-istio-canary";
@@ -36,14 +34,14 @@ const TAKES_EFFECT_MAX: Duration = Duration::from_secs(60);
 /// With the fault.
 pub(super) fn all(ctx: &Context, node: &Node, programs: &Programs, outcome: &mut Outcome) -> Result<()> {
     let store = Store::new(ctx, node, &programs.store)?;
-    let curl = on_path("curl").context("no `curl` on PATH")?;
-    let mesh = Mesh { store: &store, curl: &curl };
+    let mesh = Mesh { store: &store };
     let mut tell = |line: String| {
         println!("ok so far: {line}");
         outcome.passed.push(line);
     };
     tell(mesh.installs()?);
     let url = mesh.gateway()?;
+    store.stock(&url)?;
     tell(format!("minikube-istio: {}", takes_orders(&store, &url)?));
     tell(mesh.answers(&url)?);
     tell(mesh.identities()?);
@@ -66,7 +64,6 @@ pub(super) fn all(ctx: &Context, node: &Node, programs: &Programs, outcome: &mut
 
 struct Mesh<'a> {
     store: &'a Store<'a>,
-    curl: &'a Path,
 }
 
 // === impl Mesh ===
@@ -203,7 +200,7 @@ impl Mesh<'_> {
         self.store.follow("delete deployment product-v2")?;
         self.store.follow("rollout undo deployment/product")?;
         let load = Load::of(load)?;
-        ensure!(load.is_flawless(), "while product was promoted and rolled back: {}", load.shown());
+        ensure!(load.all_confirmed(), "while product was promoted and rolled back: {}", load.shown());
         let left = self.store.get(&["deployments", "-l", "version=v2"])?;
         ensure!(left.is_empty(), "{} of the canary's Deployments are left", left.len());
         Ok(format!("promoted and rolled back by the guide's commands, and nobody noticed: {}", load.shown()))
@@ -231,7 +228,7 @@ impl Mesh<'_> {
         let mut sum = 0;
         for pod in self.store.get(&["pods", "-l", "app.kubernetes.io/name=product,version=v2"])? {
             let url = format!("http://{}:9090/metrics", text(&pod, "/status/podIP"));
-            sum += reads_in(&self.curl(&["--fail", &url])?);
+            sum += reads_in(&self.store.curl(&["--fail", &url])?);
         }
         Ok(sum)
     }
@@ -255,13 +252,7 @@ impl Mesh<'_> {
         let mut words = vec!["--output", "/dev/null", "--write-out", "%{http_code}\n"];
         words.extend(header.into_iter().flat_map(|header| ["--header", header]));
         words.push(url);
-        self.curl(&words)
-    }
-
-    fn curl(&self, words: &[&str]) -> Result<String> {
-        let mut curl = self.store.node.command(self.curl)?;
-        let output = curl.args(["--silent", "--max-time", "20"]).args(words).output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.store.curl(&words)
     }
 
     /// The status that a GET from a pod is answered with, if it is. The program there knows no names of hosts.
