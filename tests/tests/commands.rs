@@ -127,16 +127,18 @@ async fn a_reader_that_goes_early_is_no_error() -> Result<()> {
 
 /// A server may be starting, and a pod's first connections are refused for a moment: a gate must not fail for that.
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_waits_for_a_database_server_and_then_says_what_is_away() -> Result<()> {
+async fn verify_and_shadow_wait_for_a_database_server_and_then_say_what_is_away() -> Result<()> {
     let desk = Desk::new()?;
     // Closed again at once.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("database.url=postgres://nobody@{nobody}/none");
-    let told = desk.run(&["verify", "--wait-s", "2", "--set", &url]).await?.failure()?;
-    let waited = told.stderr.matches("waiting for the database: cannot open").count();
-    ensure!(waited >= 1 && told.stderr.contains("error: cannot open the database"), "{told:?}");
-    let at_once = desk.run(&["verify", "--wait-s", "0", "--set", &url]).await?.failure()?;
-    ensure!(!at_once.stderr.contains("waiting"), "{at_once:?}");
+    for command in [&["verify"][..], &["shadow", "order"]] {
+        let told = desk.run(&[command, &["--wait-s", "2", "--set", &url]].concat()).await?.failure()?;
+        let waited = told.stderr.matches("waiting for the database: cannot open").count();
+        ensure!(waited >= 1 && told.stderr.contains("error: cannot open the database"), "{told:?}");
+        let at_once = desk.run(&[command, &["--wait-s", "0", "--set", &url]].concat()).await?.failure()?;
+        ensure!(!at_once.stderr.contains("waiting"), "{at_once:?}");
+    }
     desk.must_be_empty()
 }
 

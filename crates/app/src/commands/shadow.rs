@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::metrics::Figures;
 use self::summary::Summary;
 use self::teller::Teller;
-use super::verify::stores::open;
+use super::verify::stores::{once_served, open};
 use super::{ConfigArgs, DIFFERS_EXIT, parse_set};
 use crate::catalogue::Catalogue;
 use crate::random;
@@ -59,6 +59,9 @@ pub(crate) struct ShadowArgs {
     /// End after this time, e.g. 30s, 10m, 2h
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     lasting: Option<Duration>,
+    /// How long a database server that is not there yet is waited for at the start, in seconds
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
+    wait_s: u64,
     /// A field, subject or table that may differ: /pointer, SUBJECT:/pointer, SUBJECT, @id, table:NAME; `*` stands for one step
     #[arg(long, value_name = "PATH")]
     ignore: Vec<String>,
@@ -106,7 +109,7 @@ pub(super) async fn run(args: ShadowArgs, catalogue: &Catalogue) -> Result<ExitC
     if let Some(address) = &args.metrics_listen {
         metrics::serve(address, figures.clone(), stop.clone()).await?;
     }
-    let database = open(definition.name(), &config).await?;
+    let database = once_served(&config, args.wait_s, async || open(definition.name(), &config).await).await?;
     let mut following = Following::start(&args, &database, &definition, &options, figures).await?;
     if let Err(error) = following.follow(&args, &stop).await {
         following.broken_off();

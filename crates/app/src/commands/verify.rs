@@ -20,17 +20,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use pangaea_journal::JournalError;
-use pangaea_runtime::config::Config;
 use serde_json::json;
-use tokio::time::Instant;
 
 use self::check::Check;
-use self::stores::Stores;
+use self::stores::{Stores, once_served};
 use super::ConfigArgs;
 use crate::catalogue::Catalogue;
-
-const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -67,7 +62,9 @@ pub(crate) struct VerifyArgs {
 /// When a database or the ledger is missing or cannot be read: that is no verdict on the store.
 pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitCode> {
     let config = args.config.load()?.config;
-    let stores = open(&config, catalogue, &args).await?;
+    let (ledger, allow) = (&args.ledger, args.allow_dead_letters);
+    let open = async || Stores::open(&config, catalogue, ledger.clone(), allow).await;
+    let stores = once_served(&config, args.wait_s, open).await?;
     let settle = Duration::from_millis(args.settle_ms);
     let checks = async {
         let mut checks = persisting(&stores, settle).await?;
@@ -95,24 +92,6 @@ pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitC
         }
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// A server may be starting, and a pod's first connections are refused until its network policies are known everywhere.
-async fn open(config: &Config, catalogue: &Catalogue, args: &VerifyArgs) -> Result<Stores> {
-    let deadline = Instant::now() + Duration::from_secs(args.wait_s);
-    let is_away = |error: &anyhow::Error| {
-        let is_server = config.database.url.starts_with("postgres");
-        is_server && error.downcast_ref::<JournalError>().is_some_and(JournalError::is_away)
-    };
-    loop {
-        match Stores::open(config, catalogue, args.ledger.clone(), args.allow_dead_letters).await {
-            Err(error) if is_away(&error) && Instant::now() < deadline => {
-                eprintln!("waiting for the database: {error:#}");
-                tokio::time::sleep(AGAIN).await;
-            }
-            opened => return opened,
-        }
-    }
 }
 
 /// The checks, with those breaches only that outlast the readers' passing of the ends noted before the first look.
