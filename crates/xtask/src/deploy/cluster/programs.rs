@@ -58,7 +58,7 @@ impl Programs {
     /// With the name of the first that cannot be had.
     pub(super) fn find(ctx: &Context) -> Result<Self> {
         ensure!(tools::is_root(), "only root can make the namespaces that a node runs in");
-        for needed in ["nsenter", "ip", "ldd", "tar", "sha256sum"] {
+        for needed in ["curl", "nsenter", "ip", "ldd", "tar", "sha256sum"] {
             on_path(needed).ok_or_else(|| anyhow!("no `{needed}` on PATH"))?;
         }
         for (package, file) in

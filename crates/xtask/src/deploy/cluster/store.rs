@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use super::node::Node;
 use crate::deploy::Context;
 use crate::deploy::load::Load;
 use crate::deploy::objects::{list, text};
-use crate::process::on_path;
+use crate::deploy::running::eventually;
 
 pub(super) const NAMESPACE: &str = "pangaea";
 /// A line with one of these is not run: it wants the Internet, a chart or a Minikube, which are not here, or a second terminal.
@@ -22,7 +22,7 @@ const SKIPPED: [&str; 8] =
     ["https://", "localhost:", "oci://", "minikube ", "docker build", "docker-env", "port-forward", "traefik/traefik"];
 
 const SKUS: [&str; 5] = ["PLENTY-1", "PLENTY-2", "PLENTY-3", "PLENTY-4", "PLENTY-5"];
-const SERVED_MAX: Duration = Duration::from_secs(120);
+const SERVED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The cluster, the guide, and the store's program as a client.
 pub(super) struct Store<'a> {
@@ -30,7 +30,6 @@ pub(super) struct Store<'a> {
     pub(super) node: &'a Node,
     guide: String,
     program: &'a Path,
-    curl: PathBuf,
     is_stocked: Cell<bool>,
 }
 
@@ -47,8 +46,7 @@ impl<'a> Store<'a> {
             format!("#!/bin/sh\n# docker run --rm IMAGE …\nshift 3\nexec {} \"$@\"\n", program.display()),
         )?;
         fs::set_permissions(&docker, fs::Permissions::from_mode(0o755))?;
-        let curl = on_path("curl").context("no `curl` on PATH")?;
-        Ok(Self { ctx, node, guide, program, curl, is_stocked: Cell::new(false) })
+        Ok(Self { ctx, node, guide, program, is_stocked: Cell::new(false) })
     }
 
     /// Runs the guide's block of commands that contains this.
@@ -157,16 +155,18 @@ impl<'a> Store<'a> {
 
     /// Waits until an order gets through.
     pub(super) fn wait_served(&self, url: &str) -> Result<()> {
-        let until = Instant::now() + SERVED_MAX;
-        loop {
-            let load = self.load(url, 1, 1);
-            if load.as_ref().is_ok_and(Load::all_confirmed) {
-                return Ok(());
-            }
-            let said = load.map_or_else(|error| format!("{error:#}"), |load| load.shown());
-            ensure!(Instant::now() < until, "no order gets through {url}: {said}");
-            std::thread::sleep(Duration::from_secs(1));
-        }
+        eventually(SERVED_WITHIN, || {
+            let load = self.load(url, 1, 1)?;
+            ensure!(load.all_confirmed(), "no order gets through {url}: {}", load.shown());
+            Ok(())
+        })
+    }
+
+    /// A Service's address.
+    pub(super) fn address(&self, namespace: &str, service: &str) -> Result<String> {
+        let words = ["get", "service", service, "--namespace", namespace, "--output", "json"];
+        let answer = self.node.kubectl().ask(&words, &[]).map_err(|error| anyhow!("{service}: {error}"))?;
+        Ok(text(&serde_json::from_str(&answer)?, "/spec/clusterIP").to_owned())
     }
 
     fn post(&self, url: &str, token: Option<&str>, body: &Value) -> Result<Value> {
@@ -184,7 +184,7 @@ impl<'a> Store<'a> {
 
     /// A request from the node: what it is answered with.
     pub(super) fn curl(&self, words: &[&str]) -> Result<String> {
-        let mut curl = self.node.command(&self.curl)?;
+        let mut curl = self.node.command(Path::new("curl"))?;
         let output = curl.args(["--silent", "--max-time", "20"]).args(words).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }

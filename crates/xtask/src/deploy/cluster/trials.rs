@@ -14,10 +14,11 @@ use super::store::{NAMESPACE, Store};
 use crate::deploy::load::Load;
 use crate::deploy::objects::{name, text};
 use crate::deploy::render::{documents, render};
+use crate::deploy::running::eventually;
 use crate::deploy::{Context, Outcome};
 
 const PROBES: [&str; 2] = ["default", NAMESPACE];
-const ADDRESS_MAX: Duration = Duration::from_secs(120);
+const ADDRESS_WITHIN: Duration = Duration::from_secs(120);
 /// Metrics come every 15 s, an autoscaler waits for 30 s and looks every 15 s.
 const SCALED_MAX: Duration = Duration::from_secs(110);
 const IN_THE_MIDDLE: Duration = Duration::from_secs(4);
@@ -80,17 +81,13 @@ fn gateway(store: &Store<'_>) -> Result<String> {
         "-l",
         "gateway.envoyproxy.io/owning-gateway-name=pangaea",
     ];
-    let until = Instant::now() + ADDRESS_MAX;
-    loop {
+    eventually(ADDRESS_WITHIN, || {
         let answer = store.node.kubectl().ask(&words, &[]).map_err(|error| anyhow!(error))?;
         let answer: Value = serde_json::from_str(&answer)?;
         let address = text(&answer, "/items/0/spec/clusterIP");
-        if !address.is_empty() {
-            return Ok(format!("http://{address}"));
-        }
-        ensure!(Instant::now() < until, "the gateway gets no Service: {answer}");
-        sleep(Duration::from_secs(1));
-    }
+        ensure!(!address.is_empty(), "the gateway gets no Service: {answer}");
+        Ok(format!("http://{address}"))
+    })
 }
 
 pub(super) fn takes_orders(store: &Store<'_>, url: &str) -> Result<String> {
@@ -286,9 +283,7 @@ fn ingress(store: &Store<'_>) -> Result<String> {
     let rollout = ["--namespace", "traefik", "rollout", "status", "deployment/traefik", "--timeout=2m"];
     store.node.kubectl().ask(&rollout, &[]).map_err(|error| anyhow!("traefik: {error}"))?;
     store.follow("apply -k deploy/k8s/overlays/minikube-ingress-traefik")?;
-    let service = ["get", "service", "traefik", "--namespace", "traefik", "--output", "json"];
-    let service = store.node.kubectl().ask(&service, &[]).map_err(|error| anyhow!(error))?;
-    let url = format!("http://{}", text(&serde_json::from_str(&service)?, "/spec/clusterIP"));
+    let url = format!("http://{}", store.address("traefik", "traefik")?);
     store.wait_served(&url)?;
     let load = store.load(&url, 400, 50)?;
     ensure!(load.all_confirmed(), "through Traefik: {}", load.shown());
@@ -325,9 +320,7 @@ fn shadows(store: &Store<'_>, url: &str) -> Result<String> {
 fn together(store: &Store<'_>) -> Result<String> {
     store.kubectl(&["delete", "namespace", NAMESPACE, "--timeout=3m"])?;
     store.follow("apply -k deploy/k8s/overlays/minikube-together")?;
-    let services = store.get(&["services"])?;
-    let service = services.iter().find(|service| name(service) == "pangaea").context("no Service pangaea")?;
-    let url = format!("http://{}", text(service, "/spec/clusterIP"));
+    let url = format!("http://{}", store.address(NAMESPACE, "pangaea")?);
     store.stock(&url)?;
     let load = store.load(&url, 200, 40)?;
     ensure!(load.all_confirmed(), "together: {}", load.shown());

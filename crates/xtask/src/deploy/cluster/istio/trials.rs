@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::deploy::cluster::node::Node;
@@ -11,6 +11,7 @@ use crate::deploy::cluster::store::{NAMESPACE, Store};
 use crate::deploy::cluster::trials::{MODULE_LABEL, probe, rolls, survives, takes_orders};
 use crate::deploy::load::Load;
 use crate::deploy::objects::{list, name, text};
+use crate::deploy::running::eventually;
 use crate::deploy::{Context, Outcome};
 
 pub(super) const PLAIN: &str = "minikube-istio";
@@ -26,7 +27,7 @@ const SIDECAR: &str = "istio-proxy";
 const CATALOGUE: &str = "/v1/products?limit=1";
 const READS: u32 = 600;
 const FAULTY_READS: u32 = 100;
-const TAKES_EFFECT_MAX: Duration = Duration::from_secs(60);
+const TAKES_EFFECT_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is found is added; a fault ends it, since the rest would be told of it as well.
 ///
@@ -84,7 +85,7 @@ impl Mesh<'_> {
 
     /// The gateway's address, once it leads to the store.
     fn gateway(&self) -> Result<String> {
-        let url = format!("http://{}", self.address(EDGE, "istio-ingressgateway")?);
+        let url = format!("http://{}", self.store.address(EDGE, "istio-ingressgateway")?);
         let catalogue = format!("{url}{CATALOGUE}");
         self.until("the catalogue is read through the gateway", || Ok(self.status(&catalogue, None)? == 200))?;
         Ok(url)
@@ -257,7 +258,7 @@ impl Mesh<'_> {
 
     /// The status that a GET from a pod is answered with, if it is. The program there knows no names of hosts.
     fn status_from(&self, namespace: &str, pod: &str, service: &str, port: u16, path: &str) -> Result<Option<u16>> {
-        let address = self.address(NAMESPACE, service)?;
+        let address = self.store.address(NAMESPACE, service)?;
         // Who closes its side at once is not answered by Envoy.
         let request =
             format!("GET {path} HTTP/1.1\\r\\nHost: {service}.{NAMESPACE}\\r\\nConnection: close\\r\\n\\r\\n");
@@ -268,20 +269,13 @@ impl Mesh<'_> {
         Ok(status_in(&said))
     }
 
-    /// A Service's address.
-    fn address(&self, namespace: &str, service: &str) -> Result<String> {
-        let words = ["get", "service", service, "--namespace", namespace, "--output", "json"];
-        let answer = self.store.node.kubectl().ask(&words, &[]).map_err(|error| anyhow!("{service}: {error}"))?;
-        Ok(text(&serde_json::from_str(&answer)?, "/spec/clusterIP").to_owned())
-    }
-
     fn until(&self, what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-        let until = Instant::now() + TAKES_EFFECT_MAX;
-        while !is_so()? {
-            ensure!(Instant::now() < until, "not within {} s: {what}", TAKES_EFFECT_MAX.as_secs());
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        Ok(())
+        eventually(TAKES_EFFECT_WITHIN, || match is_so() {
+            Ok(false) => bail!("it is not so: {what}"),
+            Ok(true) => Ok(Ok(())),
+            // It ends the wait: a read that fails meanwhile is a fault.
+            Err(fault) => Ok(Err(fault)),
+        })?
     }
 }
 
