@@ -154,6 +154,29 @@ async fn slow_heads_and_slow_bodies_are_cut() -> Result<()> {
     shop.close().await
 }
 
+/// Proxies keep connections for later. One that is closed just when they use it makes them answer 503.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_for_its_next_request_far_longer_than_for_the_rest_of_a_head() -> Result<()> {
+    const SILENT: Duration = Duration::from_secs(2);
+    let builder = Store::builder(Placement::TogetherMemory)
+        .set("HTTP__HEADER_TIMEOUT_MS", "500")
+        .set("HTTP__IDLE_TIMEOUT_MS", "6000");
+    let shop = Shop::open_with(builder).await?;
+    let mut stream = TcpStream::connect(address(&shop)).await?;
+    for _ in 0..2 {
+        tokio::time::sleep(SILENT).await;
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: shop\r\n\r\n").await?;
+        let mut answer = [0; 1_024];
+        let read = tokio::time::timeout(CUT_MAX, stream.read(&mut answer)).await.context("no answer")??;
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        ensure!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/problems/not-found"), "{answer:?}");
+    }
+    let idle = Instant::now();
+    ensure!(read_to_end(&mut stream).await?.is_empty(), "closed without a word");
+    ensure!(idle.elapsed() > SILENT, "closed after {:?}", idle.elapsed());
+    shop.close().await
+}
+
 /// A body whose bytes keep coming, one now and then, must end too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_trickles_is_cut() -> Result<()> {

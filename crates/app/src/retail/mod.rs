@@ -82,8 +82,8 @@ pub(crate) fn connection(option: &str, url: &str, connections_max: usize) -> Res
     connector.set_nodelay(true);
     let http = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        // The store closes a connection that has been idle for `http.header_timeout_ms`, 5 s unless configured: one that is
-        // about to be closed must not be given a request.
+        // Shorter than anyone in between keeps an idle connection: one that is about to be closed must not be given a
+        // request.
         .pool_idle_timeout(IDLE_MAX)
         .pool_max_idle_per_host(connections_max)
         .build(connector);

@@ -188,6 +188,7 @@ fn bounds_hold_at_their_edges() {
     for (key, sound, wrong) in [
         ("runtime.replicas", "1", "0"),
         ("runtime.drain_timeout_ms", "0", "600001"),
+        ("http.idle_timeout_ms", "86400000", "86400001"),
         ("http.header_timeout_ms", "1", "0"),
         ("http.request_timeout_ms", "600000", "600001"),
         ("http.body_bytes_max", "1024", "1023"),

@@ -42,7 +42,10 @@ pub struct RuntimeConfig {
 pub struct HttpConfig {
     /// Where the API is served. Port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// From the start of a connection or the end of an answer to the end of the next request's headers: 1 to 600,000 ms.
+    /// From the start of a connection or the end of an answer to the next request's first byte: 1 to 86,400,000 ms. Longer
+    /// than any proxy in front keeps a connection without a request.
+    pub idle_timeout_ms: u64,
+    /// From a request's first byte to the end of its headers: 1 to 600,000 ms.
     pub header_timeout_ms: u64,
     /// For a request's body to arrive, and for a client to take something more of its answer: 1 to 600,000 ms.
     pub body_timeout_ms: u64,

@@ -69,6 +69,7 @@ impl Faults<'_> {
     }
 
     fn http(&mut self, http: &HttpConfig) {
+        self.within("http.idle_timeout_ms", http.idle_timeout_ms, 1..=86_400_000);
         self.within("http.header_timeout_ms", http.header_timeout_ms, DURATION_MS);
         self.within("http.body_timeout_ms", http.body_timeout_ms, DURATION_MS);
         self.within("http.request_timeout_ms", http.request_timeout_ms, DURATION_MS);

@@ -40,6 +40,8 @@ pub(super) struct Connection {
     table: Arc<Connections>,
     /// The phase in the lowest two bits, above them the milliseconds since the table's epoch at which it began.
     phase: AtomicU64,
+    /// How many have begun on it.
+    requests: AtomicU64,
     evicted: CancellationToken,
 }
 
@@ -94,6 +96,7 @@ impl Connections {
         let connection = Arc::new(Connection {
             table: self.clone(),
             phase: AtomicU64::new(self.stamp(Phase::Head)),
+            requests: AtomicU64::new(0),
             evicted: CancellationToken::new(),
         });
         let mut open = self.open();
@@ -163,7 +166,14 @@ const fn phase_of(state: u64) -> Phase {
 impl Connection {
     /// The head of a request has come. `false` when the connection is about to be closed: nothing must begin.
     pub(super) fn head_read(&self, has_body: bool) -> bool {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.enter(if has_body { Phase::Body } else { Phase::Answer })
+    }
+
+    /// While the client has the next word: how many requests came before the one that is waited for.
+    pub(super) fn waits_for_head(&self) -> Option<u64> {
+        let is_waiting = phase_of(self.phase.load(Ordering::Acquire)) == Phase::Head;
+        is_waiting.then(|| self.requests.load(Ordering::Relaxed))
     }
 
     /// The body is there, or is of no interest any more.

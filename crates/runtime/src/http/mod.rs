@@ -11,7 +11,7 @@ mod operations;
 mod rate_limit;
 mod rebuild;
 mod server;
-mod stall;
+mod timely;
 mod trace;
 
 use std::sync::Arc;

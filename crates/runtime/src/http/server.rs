@@ -7,7 +7,7 @@ use axum::extract::ConnectInfo;
 use axum::extract::Request;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -16,13 +16,13 @@ use tower::ServiceExt;
 use super::connections::{Connection, Connections, Place};
 use super::deadline::{TimelyBody, WatchedAnswer};
 use super::descriptors::connections_that_fit;
-use super::stall::Unstalled;
+use super::timely::TimelyStream;
 use crate::config::HttpConfig;
 
 /// Serves routes until `stop`, then finishes the requests that have begun. Clients that keep the server waiting are cut by
 /// `config`'s timeouts, and give way to others when there are too many. `name` is the listener's in the metrics.
 ///
-/// `axum::serve` was rejected: it installs no timer, so hyper's limit on the time for a request's head does nothing.
+/// `axum::serve` was rejected: it gives no hold on a connection, neither to time its head nor to let it give way.
 pub async fn serve_http(
     name: &'static str,
     listener: TcpListener,
@@ -32,11 +32,8 @@ pub async fn serve_http(
 ) {
     let connections = Connections::new(name, connections_that_fit(config.connections_max));
     let graceful = GracefulShutdown::new();
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
-        .keep_alive(true);
+    // Without a timer: `TimelyStream` has the limits.
+    let builder = http1::Builder::new();
     loop {
         let come = async {
             let (stream, peer) = listener.accept().await?;
@@ -57,7 +54,7 @@ pub async fn serve_http(
             }
         };
         let service = service(&router, peer, &config, place.connection());
-        let stream = Unstalled::new(prepared(stream), Duration::from_millis(config.body_timeout_ms));
+        let stream = TimelyStream::new(prepared(stream), place.connection().clone(), &config);
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(serve(connection, place, peer));
     }

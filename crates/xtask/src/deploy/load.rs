@@ -47,8 +47,10 @@ impl Load {
         let number = |field| self.number(field).unwrap_or_default();
         let [sent, accepted, confirmed, errors] = ["sent", "accepted", "confirmed", "errors"].map(number);
         let p99 = self.0.pointer("/accept/p99_ms").and_then(Value::as_f64).unwrap_or_default();
+        let answers = self.0["answers"].as_object().filter(|answers| !answers.is_empty());
+        let answers = answers.map(|answers| format!(" ({})", Value::from(answers.clone()))).unwrap_or_default();
         format!(
-            "{sent} orders sent, {accepted} accepted (p99 {p99:.0} ms), {confirmed} confirmed, {errors} errors, all settled: {}",
+            "{sent} orders sent, {accepted} accepted (p99 {p99:.0} ms), {confirmed} confirmed, {errors} errors{answers}, all settled: {}",
             self.0["all_settled"]
         )
     }

@@ -20,7 +20,7 @@ const BODY_KEPT_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// For one request: each upstream once, and as many as may be starting again at the same time.
 const TRIES_MAX: usize = 4;
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// Shorter than the processes keep an idle connection (`http.header_timeout_ms`), so that a request rarely meets one that is
+/// Shorter than the processes keep an idle connection (`http.idle_timeout_ms`), so that a request rarely meets one that is
 /// just being closed.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 
