@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use pangaea_journal::Database;
 use pangaea_kernel::Definition;
@@ -109,7 +109,10 @@ pub(super) async fn run(args: ShadowArgs, catalogue: &Catalogue) -> Result<ExitC
     if let Some(address) = &args.metrics_listen {
         metrics::serve(address, figures.clone(), stop.clone()).await?;
     }
-    let database = once_served(&config, args.wait_s, async || open(definition.name(), &config).await).await?;
+    let opened = once_served(&config, args.wait_s, async || open(definition.name(), &config).await);
+    // No success: nothing was compared.
+    let opened = stop.run_until_cancelled(opened).await;
+    let database = opened.context("told to stop before the database was there")??;
     let mut following = Following::start(&args, &database, &definition, &options, figures).await?;
     if let Err(error) = following.follow(&args, &stop).await {
         following.broken_off();

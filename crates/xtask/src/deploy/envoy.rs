@@ -113,6 +113,7 @@ fn try_all(programs: &Programs, overlays: &Overlays, folder: &Path, outcome: &mu
     note("minikube-istio", one(trials::ejection(bench, "ejection", &plain)));
     if let Some(signed) = &signed {
         note("minikube-istio", one(store_trials::expiry(signed)));
+        note("minikube-istio", one(store_trials::connections_kept(signed)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::bootstrap::{Pods, configuration};
 use super::http::Client;
@@ -24,6 +24,7 @@ pub(super) const TOKEN_LIFE_S: u64 = 30;
 pub(super) struct Envoy {
     _running: Running,
     pub(super) address: SocketAddr,
+    admin: SocketAddr,
 }
 
 /// The store, a process for each module, over a broker of its own.
@@ -61,11 +62,22 @@ impl Envoy {
             .current_dir(folder);
         let mut running = Running::start(name, &mut command, folder)?;
         running.wait_ready(admin, "/ready")?;
-        Ok(Self { _running: running, address })
+        Ok(Self { _running: running, address, admin })
     }
 
     pub(super) fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// A counter or a gauge of its upstreams, all together.
+    ///
+    /// # Errors
+    /// When it does not answer, or has no such figure.
+    pub(super) fn upstreams(&self, figure: &str) -> Result<u64> {
+        let said = Client::new(self.admin).get(&format!("/stats?filter={figure}$"), &[])?.body;
+        let mut figures = said.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok()).peekable();
+        ensure!(figures.peek().is_some(), "Envoy has no {figure}: {said}");
+        Ok(figures.sum())
     }
 }
 

@@ -114,6 +114,18 @@ pub(super) fn expiry(signed: &Signed) -> Result<String> {
     Ok(format!("a token that has ended ({TOKEN_LIFE_S} s after it was issued): 401"))
 }
 
+/// After that wait, the proxy's connections to the store are still there: it is the proxy that lets go of them, or a request
+/// would now and then meet one that is just being closed, and end in 503.
+///
+/// # Errors
+/// When the store has closed one, or there is none.
+pub(super) fn connections_kept(signed: &Signed) -> Result<String> {
+    let closed = signed.envoy.upstreams("upstream_cx_destroy_remote")?;
+    let open = signed.envoy.upstreams("upstream_cx_active")?;
+    ensure!(closed == 0 && open > 0, "the store has closed {closed} of the proxy's connections, {open} are left");
+    Ok(format!("of {open} connections that lay idle meanwhile the store has closed none"))
+}
+
 /// The proxy's own answer: the store's are never plain text.
 fn expect(reply: &Reply, status: u16, word: &str, what: &str) -> Result<()> {
     let is_own =
