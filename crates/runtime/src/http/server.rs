@@ -108,3 +108,63 @@ fn service(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::routing::any;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::config::{Config, Sources};
+
+    const HEAD: Duration = Duration::from_millis(300);
+    const IDLE: Duration = Duration::from_millis(1_500);
+
+    /// Reads and writes do not come to the stream in the same order for all of these.
+    #[tokio::test]
+    async fn however_a_request_went_its_connection_is_closed_once_it_has_been_idle() {
+        let routes = Router::new()
+            .route("/at-once", any(async || "here"))
+            .route("/takes-all", any(async |body: axum::body::Bytes| body))
+            .route("/slow", any(async || tokio::time::sleep(HEAD * 2).await));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config = Config::load(&Sources::default()).unwrap().config.http;
+        config.header_timeout_ms = HEAD.as_millis() as u64;
+        config.idle_timeout_ms = IDLE.as_millis() as u64;
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve_http("test", listener, routes, config, stop.clone()));
+        let mut asking = tokio::task::JoinSet::new();
+        for path in ["/at-once", "/takes-all", "/slow"] {
+            for request in
+                ["GET PATH HTTP/1.1\r\nHost: x\r\n\r\n", "POST PATH HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"]
+            {
+                for pause in [Duration::ZERO, HEAD * 2] {
+                    let request = request.replace("PATH", path);
+                    asking.spawn(async move {
+                        let mut stream = TcpStream::connect(address).await.unwrap();
+                        for _ in 0..2 {
+                            tokio::time::sleep(pause).await;
+                            stream.write_all(request.as_bytes()).await.unwrap();
+                            let mut answer = [0; 1_024];
+                            let read = stream.read(&mut answer).await.unwrap();
+                            assert!(answer[..read].starts_with(b"HTTP/1.1 200 "), "{request}");
+                        }
+                        let answered = Instant::now();
+                        let mut rest = Vec::new();
+                        let closed = tokio::time::timeout(IDLE * 10, stream.read_to_end(&mut rest)).await;
+                        assert_eq!(closed.expect(&request).unwrap(), 0, "{request}");
+                        assert!(answered.elapsed() >= IDLE - HEAD, "{request}");
+                    });
+                }
+            }
+        }
+        while let Some(asked) = asking.join_next().await {
+            asked.unwrap();
+        }
+        stop.cancel();
+        server.await.unwrap();
+    }
+}

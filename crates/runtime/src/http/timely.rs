@@ -67,7 +67,7 @@ impl<S> TimelyStream<S> {
         }
     }
 
-    /// Nothing is there to read: ready when a head has been waited for too long.
+    /// Ready when a head has been waited for too long. Until then the task is woken when that may be so.
     fn poll_head_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(number) = self.connection.waits_for_head() else { return Poll::Pending };
         if self.head.number != number {
@@ -143,6 +143,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimelyStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            // An answer may be over: hyper does not read again before it is woken, and it is the timer that has to wake it.
+            // What is late is told by the read that follows then.
+            let _ = self.poll_head_late(cx);
+        }
         self.within_limit(cx, flushed)
     }
 
