@@ -70,12 +70,13 @@ pub(crate) const CRDS: [Crds; 6] = [
 ];
 
 /// Charts, and the version that a command must name.
-const CHARTS: [(&str, &str); 18] = [
+const CHARTS: [(&str, &str); 19] = [
     ("oci://docker.io/envoyproxy/gateway-crds-helm", ENVOY_GATEWAY),
     ("oci://docker.io/envoyproxy/gateway-helm", ENVOY_GATEWAY),
     ("traefik/traefik", "41.6.0"),
     ("oci://ghcr.io/nginx/charts/nginx-ingress", "2.4.4"),
     ("eks/aws-load-balancer-controller", AWS_LOAD_BALANCER_CONTROLLER),
+    ("oci://mcr.microsoft.com/application-lb/charts/alb-controller", "1.12.4"),
     ("prometheus-community/kube-prometheus-stack", "88.1.3"),
     ("open-telemetry/opentelemetry-collector", "0.158.3"),
     ("external-secrets/external-secrets", "0.16.2"),
@@ -137,8 +138,10 @@ fn fault_of(words: &[&str], value: impl Fn(&str) -> String) -> Option<String> {
             let said = words.iter().find_map(|word| word.strip_prefix("--kubernetes-version="));
             differs("Minikube's Kubernetes", said.unwrap_or("unsaid").to_owned(), KUBERNETES)
         }
-        ["eksctl", "create", "cluster", ..] => {
-            differs("EKS's Kubernetes", value(after("--version").unwrap_or(&"unsaid")), minor(KUBERNETES))
+        // Of eksctl's configuration.
+        ["metadata:", "{", ..] => {
+            let said = after("version:").unwrap_or(&"unsaid").trim_matches('"');
+            differs("EKS's Kubernetes", said.to_owned(), minor(KUBERNETES))
         }
         ["kubectl", ..] => {
             let url = words.iter().find(|word| word.contains("/gateway-api/releases/download/"))?;
@@ -164,7 +167,7 @@ mod tests {
         let good = format!(
             "V={ISTIO_CHARTS}\nhelm upgrade --install istiod istio/istiod --version $V -n istio-system --wait \\\n  --set a=b\n\
              minikube start --kubernetes-version={KUBERNETES} --cpus=8\n\
-             eksctl create cluster --name pangaea --version {} --nodes 3\n\
+             metadata: {{ name: pangaea, version: \"{}\" }}\n\
              # helm upgrade --install nats nats/nats \\\n#   --version 2.12.3\n\
              kubectl apply -f https://example.org/gateway-api/releases/download/{GATEWAY_API}/standard-install.yaml\n",
             minor(KUBERNETES)
@@ -176,7 +179,7 @@ mod tests {
             ("nats/nats".to_owned(), "nats/surveyor", "the chart nats/surveyor is not in versions.rs"),
             ("--version 2.12.3".to_owned(), "--version 2.12.4", "the chart nats/nats is 2.12.4 here"),
             (format!("--kubernetes-version={KUBERNETES}"), "", "Minikube's Kubernetes is unsaid here"),
-            (format!("--version {}", minor(KUBERNETES)), "--version 1.1", "EKS's Kubernetes is 1.1 here"),
+            (format!("version: \"{}\"", minor(KUBERNETES)), "version: \"1.1\"", "EKS's Kubernetes is 1.1 here"),
             (GATEWAY_API.to_owned(), "v9.9.9", "the Gateway API is v9.9.9 here"),
         ] {
             let faults = faults(&good.replacen(&from, to, 1));

@@ -20,6 +20,8 @@ pub(super) const COREDNS: &str = "docker.io/library/coredns:check";
 /// Envoy Gateway names a digest otherwise, which no stand-in can have.
 pub(super) const ENVOY: &str = "docker.io/envoyproxy/envoy:check";
 pub(super) const METRICS_SERVER: &str = "docker.io/library/metrics-server";
+/// What the guide promotes to; here the same program.
+pub(super) const NEXT: &str = "pangaea:0.3.0";
 const TRAEFIK: &str = "docker.io/library/traefik:check";
 pub(super) const TAG: &str = "check";
 /// Long enough for a check.
@@ -79,7 +81,11 @@ impl Images<'_> {
         for name in names {
             let full = format!("docker.io/library/{name}");
             let image = match name.split(':').next().unwrap_or(name) {
-                "pangaea" => StandIn::store(self.folder, &full, store, dockerfile)?,
+                "pangaea" => {
+                    let next = StandIn::store(self.folder, &format!("docker.io/library/{NEXT}"), store, dockerfile)?;
+                    next.load(|archive| node.load(archive))?;
+                    StandIn::store(self.folder, &full, store, dockerfile)?
+                }
                 "nats" => StandIn::nats(self.folder, &full, nats, busybox)?,
                 "postgres" => StandIn::postgres(self.folder, &full, postgres, busybox)?,
                 _ => bail!("nothing stands in for the image {name}"),

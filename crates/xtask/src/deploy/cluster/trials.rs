@@ -240,7 +240,7 @@ pub(super) fn survives(store: &Store<'_>, url: &str, what: &str, pods: &[&str]) 
 fn scales(store: &Store<'_>, url: &str) -> Result<String> {
     // There is room for one more pod and the jobs of the steps after this one.
     let target = json!([
-        { "op": "replace", "path": "/spec/metrics/0/resource/target/averageUtilization", "value": 5 },
+        { "op": "replace", "path": "/spec/metrics/0/containerResource/target/averageUtilization", "value": 5 },
         { "op": "replace", "path": "/spec/maxReplicas", "value": 4 },
     ])
     .to_string();
@@ -273,7 +273,7 @@ fn scales(store: &Store<'_>, url: &str) -> Result<String> {
 
 /// Of the processor's share that is asked for, in percent, what an autoscaler sees its pods take.
 fn measured(scaler: &Value) -> Option<u64> {
-    scaler.pointer("/status/currentMetrics/0/resource/current/averageUtilization")?.as_u64()
+    scaler.pointer("/status/currentMetrics/0/containerResource/current/averageUtilization")?.as_u64()
 }
 
 /// The same store behind an Ingress.
@@ -293,9 +293,10 @@ fn ingress(store: &Store<'_>) -> Result<String> {
 /// The guide's gate.
 fn verifies(store: &Store<'_>) -> Result<String> {
     let said = store.follow("apply -k deploy/k8s/overlays/minikube-verify")?;
+    ensure!(said.contains("leads product"), "deploy/gate.sh finds no leader: {said}");
     let last =
         said.lines().rev().find(|line| line.contains("hold")).context("the job says of nothing that it holds")?;
-    Ok(format!("minikube-verify, by the guide's commands: {}", last.trim()))
+    Ok(format!("deploy/gate.sh and minikube-verify, by the guide's commands: {}", last.trim()))
 }
 
 /// The guide's roles, tables for the next release, and its handlers beside the leader's, for a minute in place of the overlay's ten.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::deploy::cluster::images::NEXT;
 use crate::deploy::cluster::node::Node;
 use crate::deploy::cluster::programs::Programs;
 use crate::deploy::cluster::store::{NAMESPACE, Store};
@@ -198,8 +199,18 @@ impl Mesh<'_> {
     /// The guide's way to the next release and the one back, with orders coming in.
     fn promoted_and_back(&self, url: &str) -> Result<String> {
         let load = self.store.start_load(url, 3_000, 20)?;
-        self.store.follow("delete deployment product-v2")?;
+        let image = || {
+            let deployments = self.store.get(&["deployments"])?;
+            let product = deployments.iter().find(|one| name(one) == "product").context("product has no Deployment")?;
+            anyhow::Ok(text(product, "/spec/template/spec/containers/0/image").to_owned())
+        };
+        let before = image()?;
+        self.store.follow("set image deployment/product")?;
+        let promoted = image()?;
+        ensure!(promoted == NEXT && before != NEXT, "{before} is promoted to {promoted}, not to {NEXT}");
         self.store.follow("rollout undo deployment/product")?;
+        let back = image()?;
+        ensure!(back == before, "after the way back {back} runs, not {before}");
         let load = Load::of(load)?;
         ensure!(load.all_confirmed(), "while product was promoted and rolled back: {}", load.shown());
         let left = self.store.get(&["deployments", "-l", "version=v2"])?;
@@ -208,8 +219,6 @@ impl Mesh<'_> {
     }
 
     fn apply(&self, overlay: &str) -> Result<()> {
-        // A job cannot be changed, and an overlay has it.
-        self.store.kubectl(&["delete", "job", "provision", "--ignore-not-found"])?;
         let folder = self.store.ctx.root.join("deploy/k8s/overlays").join(overlay);
         self.store.kubectl(&["apply", "-k", &folder.to_string_lossy()])?;
         self.store.wait_rolled_out()?;
