@@ -133,12 +133,7 @@ fn target_faults(documents: &[Value], document: &Value, pods: &[Workload<'_>]) -
                 .filter_map(|one| service_fault(documents, document, one, text(one, "/name"), port(one).as_ref()))
                 .collect()
         }
-        "HorizontalPodAutoscaler" => {
-            let (kind, name) =
-                (text(document, "/spec/scaleTargetRef/kind"), text(document, "/spec/scaleTargetRef/name"));
-            let fault = || format!("{}: there is no {kind} {name} to scale", title(document));
-            find(documents, kind, name).is_none().then(fault).into_iter().collect()
-        }
+        "HorizontalPodAutoscaler" => scaler_faults(documents, document, pods),
         "PodDisruptionBudget" => chosen_fault(document, pods).into_iter().collect(),
         "PodMonitor" => chosen_fault(document, pods).into_iter().chain(monitored_port_faults(document, pods)).collect(),
         "RoleBinding" | "ClusterRoleBinding" => {
@@ -179,6 +174,24 @@ fn chosen_fault(document: &Value, pods: &[Workload<'_>]) -> Option<String> {
     let selector = document.pointer("/spec/selector")?;
     let chooses = pods.iter().any(|pod| takes(selector, pod.labels()));
     (!chooses).then(|| format!("{}: its selector chooses no pod of this overlay", title(document)))
+}
+
+/// An autoscaler counts all pods that its target's selector takes, whoever made them.
+fn scaler_faults(documents: &[Value], scaler: &Value, pods: &[Workload<'_>]) -> Vec<String> {
+    let (kind, wanted) = (text(scaler, "/spec/scaleTargetRef/kind"), text(scaler, "/spec/scaleTargetRef/name"));
+    let Some(target) = find(documents, kind, wanted) else {
+        return vec![format!("{}: there is no {kind} {wanted} to scale", title(scaler))];
+    };
+    let selector = target.pointer("/spec/selector").unwrap_or(&Value::Null);
+    let others = pods.iter().filter(|pod| pod.name() != wanted && takes(selector, pod.labels()));
+    let counted =
+        others.map(|pod| format!("{}: {wanted}'s selector takes the pods of {} as well", title(scaler), pod.title()));
+    let of_containers = list(scaler, "/spec/metrics").iter().map(|metric| text(metric, "/containerResource/container"));
+    let containers = list(target, "/spec/template/spec/containers");
+    let lost =
+        of_containers.filter(|wanted| !wanted.is_empty() && containers.iter().all(|one| text(one, "/name") != *wanted));
+    let measured = lost.map(|lost| format!("{}: {wanted} has no container {lost} to measure", title(scaler)));
+    counted.chain(measured).collect()
 }
 
 fn monitored_port_faults(monitor: &Value, pods: &[Workload<'_>]) -> Vec<String> {

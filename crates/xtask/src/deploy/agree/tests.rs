@@ -15,7 +15,7 @@ const MODULES: [&str; 2] = ["order", "product"];
 
 /// A Deployment of one module with what belongs to it. Its document is at 6·n, its Service at 6·n + 1.
 fn module(name: &str) -> [Value; 6] {
-    let labels = json!({ "app.kubernetes.io/name": name });
+    let labels = json!({ "app.kubernetes.io/name": name, "version": "v1" });
     let metadata = json!({ "name": name, "namespace": "pangaea" });
     let probe = |path: &str| json!({ "httpGet": { "path": path, "port": "operations" } });
     let container = json!({
@@ -32,13 +32,16 @@ fn module(name: &str) -> [Value; 6] {
         "volumes": [{ "name": "seed", "secret": { "secretName": format!("nats-{name}") } }],
     });
     let address = format!("http://{name}");
+    let metric = json!({ "type": "ContainerResource", "containerResource": { "name": "cpu", "container": "pangaea" } });
+    let template = json!({ "metadata": { "labels": labels }, "spec": pod });
     [
-        json!({ "kind": "Deployment", "metadata": metadata, "spec": { "replicas": 3, "template": { "metadata": { "labels": labels }, "spec": pod } } }),
+        json!({ "kind": "Deployment", "metadata": metadata, "spec": {
+            "replicas": 3, "selector": { "matchLabels": labels }, "template": template } }),
         json!({ "kind": "Service", "metadata": metadata, "spec": { "selector": labels, "ports": [{ "name": "http", "port": 80, "targetPort": "http" }] } }),
         json!({ "kind": "ConfigMap", "metadata": metadata, "data": { "PANGAEA__MODULES__PAYMENT__OPTIONS__PROVIDER__URL": address } }),
         json!({ "kind": "ServiceAccount", "metadata": metadata }),
         json!({ "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": {
-            "scaleTargetRef": { "kind": "Deployment", "name": name }, "minReplicas": 3, "maxReplicas": 6 } }),
+            "scaleTargetRef": { "kind": "Deployment", "name": name }, "minReplicas": 3, "maxReplicas": 6, "metrics": [metric] } }),
         json!({ "kind": "HTTPRoute", "metadata": metadata, "spec": { "rules": [{ "backendRefs": [{ "name": name, "port": 80 }] }] } }),
     ]
 }
@@ -119,6 +122,8 @@ fn every_disagreement_is_told() {
         ("/1/spec/ports/0/targetPort", json!("web"), "has the targetPort \"web\""),
         ("/1/spec/ports/0/port", json!(8080), "there is no Service order with port 80"),
         ("/4/spec/scaleTargetRef/name", json!("orders"), "there is no Deployment orders to scale"),
+        ("/4/spec/metrics/0/containerResource/container", json!("order"), "order has no container order to measure"),
+        ("/0/spec/selector", json!({}), "order's selector takes the pods of Deployment product as well"),
         ("/5/spec/rules/0/backendRefs/0/name", json!("orders"), "HTTPRoute order: there is no Service orders"),
         ("/5/spec/rules/0/backendRefs/0/port", json!(8080), "Service order has no port 8080"),
         (
@@ -161,6 +166,9 @@ fn two_releases_of_a_module_side_by_side_are_one_host() {
     let mut documents = overlay();
     let mut canary = documents[0].clone();
     canary["metadata"]["name"] = "order-v2".into();
+    for labels in ["/spec/selector/matchLabels", "/spec/template/metadata/labels"] {
+        canary.pointer_mut(labels).unwrap()["version"] = "v2".into();
+    }
     documents.as_array_mut().unwrap().push(canary);
     let faults = faults(&documents, Some(("runtime.modules", "[\"order\", \"product\"]")));
     assert!(faults.iter().any(|fault| fault.contains("is hosted by {\"order\", \"product\"}")), "{faults:#?}");
