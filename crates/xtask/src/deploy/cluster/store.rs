@@ -65,13 +65,13 @@ impl<'a> Store<'a> {
         self.type_in(mark, self.until(mark, end)?)
     }
 
-    /// Two blocks in one shell, of which the second uses what the first defines; the second one up to a line with `end`.
+    /// The same, or the whole block without an `end`, with the shell functions that the block `first` defines.
     ///
     /// # Errors
     /// The same.
-    pub(super) fn follow_both(&self, first: &str, mark: &str, end: &str) -> Result<String> {
-        let both = format!("{}\n{}", self.block(first)?, self.until(mark, end)?);
-        self.type_in(mark, &both)
+    pub(super) fn follow_with(&self, first: &str, mark: &str, end: Option<&str>) -> Result<String> {
+        let commands = end.map_or_else(|| self.block(mark), |end| self.until(mark, end))?;
+        self.type_in(mark, &format!("{}{commands}", functions(self.block(first)?)))
     }
 
     fn block(&self, mark: &str) -> Result<&str> {
@@ -211,6 +211,17 @@ fn block<'a>(guide: &'a str, mark: &str) -> Option<&'a str> {
     parts.filter_map(|part| part.strip_prefix("sh\n")).find(|block| block.contains(mark))
 }
 
+/// The definitions of functions alone, each to the line that ends with its brace.
+fn functions(block: &str) -> String {
+    let mut is_inside = false;
+    let lines = block.lines().filter(|line| {
+        let is_defined = is_inside || line.contains("() {");
+        is_inside = is_defined && !line.ends_with("; }");
+        is_defined
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 /// Lines, those that go on in the next one joined.
 fn commands(block: &str) -> impl Iterator<Item = String> {
     let joined = block.replace("\\\n", " ");
@@ -220,6 +231,13 @@ fn commands(block: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_are_taken_out_of_a_block() {
+        let block = "a\nf() { b \"\n  c\"; }\nd\ng() { e; }\nf 1\n";
+        assert_eq!(functions(block), "f() { b \"\n  c\"; }\ng() { e; }\n");
+        assert_eq!(functions("a\nb\n"), "");
+    }
 
     #[test]
     fn a_block_is_found_by_what_is_in_it() {

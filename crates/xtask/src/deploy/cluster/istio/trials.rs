@@ -175,7 +175,7 @@ impl Mesh<'_> {
         ensure!((30..=90).contains(&tenth), "{tenth} of {READS} reads go to the next release, not about 60");
         let preview = self.share(&url, Some("x-pangaea-release: v2"), 50)?;
         ensure!(preview == 50, "{preview} of 50 reads that ask for the next release go to it");
-        self.store.follow(&format!("apply -k deploy/k8s/overlays/{CANARY} "))?;
+        self.store.follow(&canary_block())?;
         self.until("the way back takes effect", || Ok(self.share(&url, None, 50)? == 0))?;
         let back = self.share(&url, None, READS)?;
         ensure!(back == 0, "after `split 100 0` {back} of {READS} reads go to the next release");
@@ -187,7 +187,7 @@ impl Mesh<'_> {
 
     /// As many pods of the next release, and all reads to them in one step; by the guide's commands.
     fn blue_green(&self, url: &str) -> Result<String> {
-        self.store.follow_both(&format!("apply -k deploy/k8s/overlays/{CANARY} "), BLUE_GREEN, "split 100 0")?;
+        self.store.follow_with(&canary_block(), BLUE_GREEN, Some("split 100 0"))?;
         self.store.wait_rolled_out()?;
         let url = format!("{url}{CATALOGUE}");
         self.until("all reads go to the next release", || Ok(self.share(&url, None, 50)? == 50))?;
@@ -205,7 +205,10 @@ impl Mesh<'_> {
             anyhow::Ok(text(product, "/spec/template/spec/containers/0/image").to_owned())
         };
         let before = image()?;
-        self.store.follow("set image deployment/product")?;
+        // This node has no room for a pod more while there are three of each release.
+        self.store.kubectl(&["scale", "deployment/product-v2", "--replicas=2"])?;
+        self.store.wait_rolled_out()?;
+        self.store.follow_with(&canary_block(), "set image deployment/product", None)?;
         let promoted = image()?;
         ensure!(promoted == NEXT && before != NEXT, "{before} is promoted to {promoted}, not to {NEXT}");
         self.store.follow("rollout undo deployment/product")?;
@@ -286,6 +289,11 @@ impl Mesh<'_> {
             Err(fault) => Ok(Err(fault)),
         })?
     }
+}
+
+/// The guide's commands of the canary, which define how reads are split.
+fn canary_block() -> String {
+    format!("apply -k deploy/k8s/overlays/{CANARY} ")
 }
 
 /// Whether the sidecar, which is an init container that goes on, is ready.
