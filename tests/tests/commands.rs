@@ -139,7 +139,7 @@ async fn verify_and_shadow_wait_for_a_database_server_and_then_say_what_is_away(
         let at_once = desk.run(&[command, &["--wait-s", "0", "--set", &url]].concat()).await?.failure()?;
         ensure!(!at_once.stderr.contains("waiting"), "{at_once:?}");
     }
-    let mut waiting = Process::new("shadow", &program()?, desk.outputs.path());
+    let mut waiting = Process::new("shadow", program()?, desk.outputs.path());
     waiting.args(&["shadow", "order", "--wait-s", "600", "--set", &url]).work_in(desk.empty.path()).start()?;
     eventually("a shadow that waits", COMMAND_MAX, async || Ok(waiting.log().contains("waiting").then_some(())))
         .await?;
