@@ -14,7 +14,8 @@ for pod in $(kubectl -n pangaea get pods -l "app.kubernetes.io/name=$module" -o 
   forward=$!
   trap 'kill $forward 2> /dev/null || true' EXIT
   metrics=$(curl -sf --retry 30 --retry-delay 1 --retry-connrefused --max-time 60 "http://localhost:$port/metrics")
-  kill $forward
+  # Where it has ended by itself, somebody else has that port and has answered.
+  kill $forward 2> /dev/null || { echo "no: port $port is taken: set PORT to a free one" >&2; exit 1; }
   wait $forward 2> /dev/null || true
   echo "$metrics" | grep -q '^pangaea_leader.* 1$' || continue
   leaders=$((leaders + 1))

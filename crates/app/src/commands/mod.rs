@@ -11,6 +11,7 @@ mod record;
 pub(crate) mod replay;
 mod run;
 mod secrets;
+mod served;
 mod shadow;
 mod simulate;
 mod status_line;

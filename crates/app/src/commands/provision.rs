@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -13,11 +13,11 @@ use pangaea_kernel::Definition;
 use pangaea_runtime::config::{BusKind, Config};
 use pangaea_runtime::nats_config;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::ConfigArgs;
+use super::served::{AGAIN, once_served};
 use crate::catalogue::Catalogue;
-
-const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -79,22 +79,13 @@ async fn tables_of(
         synchronous_full: config.database.synchronous_full,
     };
     let role = grant_to.replace("{module}", module);
-    loop {
-        let done = async {
-            let database = Database::open(module, &options).await?;
-            let done = database.provision(definition.all_migrations(), env!("CARGO_PKG_VERSION"), Some(&role)).await;
-            database.close().await;
-            done
-        };
-        match done.await {
-            Ok(done) => return Ok(done),
-            Err(error) if error.is_away() && Instant::now() < deadline => {
-                eprintln!("waiting for the database of {module}: {error}");
-                tokio::time::sleep(AGAIN).await;
-            }
-            Err(error) => return Err(error).with_context(|| format!("the tables of {module}")),
-        }
-    }
+    let done = once_served(config, deadline, async || {
+        let database = Database::open(module, &options).await?;
+        let done = database.provision(definition.all_migrations(), env!("CARGO_PKG_VERSION"), Some(&role)).await;
+        database.close().await;
+        Ok(done?)
+    });
+    done.await.with_context(|| format!("the tables of {module}"))
 }
 
 async fn streams_of(

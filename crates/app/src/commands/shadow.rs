@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use self::metrics::Figures;
 use self::summary::Summary;
 use self::teller::Teller;
-use super::verify::stores::{once_served, open};
+use super::served::once_served;
+use super::verify::stores::open;
 use super::{ConfigArgs, DIFFERS_EXIT, parse_set};
 use crate::catalogue::Catalogue;
 use crate::random;
@@ -109,7 +110,8 @@ pub(super) async fn run(args: ShadowArgs, catalogue: &Catalogue) -> Result<ExitC
     if let Some(address) = &args.metrics_listen {
         metrics::serve(address, figures.clone(), stop.clone()).await?;
     }
-    let opened = once_served(&config, args.wait_s, async || open(definition.name(), &config).await);
+    let deadline = Instant::now() + Duration::from_secs(args.wait_s);
+    let opened = once_served(&config, deadline, async || open(definition.name(), &config).await);
     // No success: nothing was compared.
     let opened = stop.run_until_cancelled(opened).await;
     let database = opened.context("told to stop before the database was there")??;

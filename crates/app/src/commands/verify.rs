@@ -21,10 +21,12 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
+use tokio::time::Instant;
 
 use self::check::Check;
-use self::stores::{Stores, once_served};
+use self::stores::Stores;
 use super::ConfigArgs;
+use super::served::once_served;
 use crate::catalogue::Catalogue;
 
 #[derive(Args)]
@@ -64,7 +66,8 @@ pub(super) async fn run(args: VerifyArgs, catalogue: &Catalogue) -> Result<ExitC
     let config = args.config.load()?.config;
     let (ledger, allow) = (&args.ledger, args.allow_dead_letters);
     let open = async || Stores::open(&config, catalogue, ledger.clone(), allow).await;
-    let stores = once_served(&config, args.wait_s, open).await?;
+    let deadline = Instant::now() + Duration::from_secs(args.wait_s);
+    let stores = once_served(&config, deadline, open).await?;
     let settle = Duration::from_millis(args.settle_ms);
     let checks = async {
         let mut checks = persisting(&stores, settle).await?;

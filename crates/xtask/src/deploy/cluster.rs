@@ -37,7 +37,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     checked("cluster", Programs::find(ctx), |programs, outcome| {
         let folder = Folder::make("cluster")?;
         let images = Images { programs, folder: folder.path() };
-        let mut node = open(ctx, &images, &[APART, TOGETHER])?;
+        let mut node = open(ctx, &images, &[APART, TOGETHER], &[])?;
         gateway::install(ctx, &node, programs, folder.path())?;
         platform::install_metrics(&node, programs)?;
         tried(&mut node, outcome, |node, outcome| trials::all(ctx, node, programs, outcome))
@@ -54,13 +54,13 @@ fn checked<P>(name: &str, programs: Result<P>, check: impl FnOnce(&P, &mut Outco
     Ok(outcome)
 }
 
-/// A node with the platform on it, and with the images of these overlays.
-fn open(ctx: &Context, images: &Images<'_>, overlays: &[&str]) -> Result<Node> {
+/// A node with the platform on it, and with the images of these overlays and more of them.
+fn open(ctx: &Context, images: &Images<'_>, overlays: &[&str], more: &[&str]) -> Result<Node> {
     let dockerfile = fs::read_to_string(ctx.root.join("deploy/Dockerfile")).context("deploy/Dockerfile")?;
     let documents = overlays.iter().map(|overlay| render(ctx, overlay)).collect::<Result<Vec<_>>>()?.concat();
     let mut node = Node::start(images.programs)?;
     images.of_platform(&mut node)?;
-    images.of_store(&dockerfile, &documents, &mut node)?;
+    images.of_store(&dockerfile, &documents, more, &mut node)?;
     platform::install(&mut node, images.programs)?;
     Ok(node)
 }

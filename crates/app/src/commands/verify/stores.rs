@@ -1,18 +1,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pangaea_journal::{Database, DatabaseOptions, JournalError};
+use pangaea_journal::{Database, DatabaseOptions};
 use pangaea_kernel::Definition;
 use pangaea_runtime::config::Config;
-use tokio::time::{Instant, sleep};
 
 use super::check::Check;
 use crate::catalogue::Catalogue;
-
-/// Between two tries to reach a database server.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// The databases to look at, opened for reading.
 pub(super) struct Stores {
@@ -26,32 +21,6 @@ pub(super) struct Stores {
 pub(super) struct Store {
     pub(super) definition: Arc<Definition>,
     pub(super) database: Database,
-}
-
-/// Opens what is on a database server. It may be starting, and a pod's first connections are refused until its network policies
-/// are known everywhere.
-///
-/// # Errors
-/// When the server is still away after `wait_s`, and at once for every other reason.
-pub(in crate::commands) async fn once_served<T>(
-    config: &Config,
-    wait_s: u64,
-    mut open: impl AsyncFnMut() -> Result<T>,
-) -> Result<T> {
-    let deadline = Instant::now() + Duration::from_secs(wait_s);
-    let is_away = |error: &anyhow::Error| {
-        let is_server = config.database.url.starts_with("postgres");
-        is_server && error.downcast_ref::<JournalError>().is_some_and(JournalError::is_away)
-    };
-    loop {
-        match open().await {
-            Err(error) if is_away(&error) && Instant::now() < deadline => {
-                eprintln!("waiting for the database: {error:#}");
-                sleep(AGAIN).await;
-            }
-            opened => return opened,
-        }
-    }
 }
 
 // === impl Stores ===

@@ -20,8 +20,6 @@ pub(super) const COREDNS: &str = "docker.io/library/coredns:check";
 /// Envoy Gateway names a digest otherwise, which no stand-in can have.
 pub(super) const ENVOY: &str = "docker.io/envoyproxy/envoy:check";
 pub(super) const METRICS_SERVER: &str = "docker.io/library/metrics-server";
-/// What the guide promotes to; here the same program.
-pub(super) const NEXT: &str = "pangaea:0.3.0";
 const TRAEFIK: &str = "docker.io/library/traefik:check";
 pub(super) const TAG: &str = "check";
 /// Long enough for a check.
@@ -69,23 +67,19 @@ impl Images<'_> {
         Ok(())
     }
 
-    /// All that these manifests name.
+    /// All that these manifests name, and more.
     ///
     /// # Errors
     /// When they name one that nothing here stands in for.
-    pub(super) fn of_store(&self, dockerfile: &str, documents: &[Value], node: &mut Node) -> Result<()> {
+    pub(super) fn of_store(&self, dockerfile: &str, documents: &[Value], more: &[&str], node: &mut Node) -> Result<()> {
         let workloads = workloads(documents);
         let names = workloads.iter().flat_map(|workload| workload.all_containers());
-        let names: BTreeSet<_> = names.map(|container| text(container, "/image")).collect();
+        let names: BTreeSet<_> = names.map(|container| text(container, "/image")).chain(more.iter().copied()).collect();
         let Programs { busybox, nats, postgres, store, .. } = self.programs;
         for name in names {
             let full = format!("docker.io/library/{name}");
             let image = match name.split(':').next().unwrap_or(name) {
-                "pangaea" => {
-                    let next = StandIn::store(self.folder, &format!("docker.io/library/{NEXT}"), store, dockerfile)?;
-                    next.load(|archive| node.load(archive))?;
-                    StandIn::store(self.folder, &full, store, dockerfile)?
-                }
+                "pangaea" => StandIn::store(self.folder, &full, store, dockerfile)?,
                 "nats" => StandIn::nats(self.folder, &full, nats, busybox)?,
                 "postgres" => StandIn::postgres(self.folder, &full, postgres, busybox)?,
                 _ => bail!("nothing stands in for the image {name}"),

@@ -31,7 +31,7 @@ pub(crate) fn check(ctx: &Context) -> Result<Outcome> {
     checked("istio", Istio::find(ctx), |istio, outcome| {
         let folder = Folder::make("istio")?;
         let images = Images { programs: &istio.cluster, folder: folder.path() };
-        let mut node = open(ctx, &images, &[trials::PLAIN, trials::CANARY])?;
+        let mut node = open(ctx, &images, &[trials::PLAIN, trials::CANARY], &[trials::NEXT])?;
         load(istio, &images, &mut node)?;
         // The guide fetches them; the overlay takes the objects of these kinds away, but the gateway's controller may want them.
         kubernetes::install_definitions_of(ctx, node.kubectl(), &["sigs.k8s.io/gateway-api"])?;

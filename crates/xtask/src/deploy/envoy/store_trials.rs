@@ -114,7 +114,7 @@ pub(super) fn expiry(signed: &Signed) -> Result<String> {
     Ok(format!("a token that has ended ({TOKEN_LIFE_S} s after it was issued): 401"))
 }
 
-/// After that wait, the proxy's connections to the store are still there: it is the proxy that lets go of them, or a request
+/// After the wait of [`expiry`], the proxy's connections to the store are still there: it is the proxy that lets go of them, or a request
 /// would now and then meet one that is just being closed, and end in 503.
 ///
 /// # Errors

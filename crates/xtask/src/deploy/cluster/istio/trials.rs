@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::deploy::cluster::images::NEXT;
 use crate::deploy::cluster::node::Node;
 use crate::deploy::cluster::programs::Programs;
 use crate::deploy::cluster::store::{NAMESPACE, Store};
@@ -17,6 +16,8 @@ use crate::deploy::{Context, Outcome};
 
 pub(super) const PLAIN: &str = "minikube-istio";
 pub(super) const CANARY: &str = "minikube-istio-canary";
+/// What the guide promotes to; here the same program.
+pub(super) const NEXT: &str = "pangaea:0.3.0";
 const BLUE_GREEN: &str = "minikube-istio-bluegreen";
 const FAULTS: &str = "minikube-istio-faults";
 /// The namespace that the network policies let in, of the ways in.
